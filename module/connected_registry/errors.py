@@ -1,0 +1,271 @@
+"""Every error this product raises, and how each one is told to a client.
+
+::
+
+    ReplicaError
+    ├── ConfigurationError          a setting, twin value or connection string is wrong
+    ├── FolderInUse                 another process holds the data folder
+    ├── StorageError                the data folder cannot be used as it is
+    │   ├── SchemaTooNew            written by a newer release
+    │   └── DiskFull                no space or no inodes left
+    ├── RegistryError               told to a client in the OCI error envelope, one class a code
+    │   ├── NameInvalid  NameUnknown  TagInvalid
+    │   ├── DigestInvalid  SizeInvalid  RangeInvalid
+    │   ├── BlobUnknown  BlobUploadUnknown  BlobUploadInvalid
+    │   ├── ManifestUnknown  ManifestInvalid  ManifestBlobUnknown  ManifestTooLarge
+    │   ├── PaginationNumberInvalid
+    │   ├── Unauthorized  Denied  OperationNotAllowed  Unsupported
+    │   └── TooManyRequests  Unavailable  InsufficientStorage
+    ├── ParentError                 the parent registry did not do as asked
+    │   ├── ParentOffline           refused, timed out, no name, no route
+    │   ├── ParentUnauthorized      credentials missing, wrong, expired or too weak
+    │   ├── ParentNotFound          answered 404: evidence of nothing but itself
+    │   ├── ParentThrottled         429 or 503 with Retry-After
+    │   ├── ParentFailed            5xx or an answer that breaks the protocol
+    │   └── ParentLied              bytes, sizes or digests that do not match what was promised
+    └── SyncStopped                 window closed, paused, cancelled or out of budget
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ReplicaError(Exception):
+    """Base of everything this product raises on purpose; ``str()`` is one clear sentence."""
+
+
+class ConfigurationError(ReplicaError):
+    """A setting is wrong. Names the key, the value as given, and what would be right."""
+
+    def __init__(self, key: str, value: object, remedy: str) -> None:
+        super().__init__(f"{key}: {value!r} is not valid: {remedy}")
+        self.key = key
+        self.value = value
+        self.remedy = remedy
+
+
+class FolderInUse(ReplicaError):
+    """Another process holds the data folder's lock."""
+
+
+class StorageError(ReplicaError):
+    """The data folder cannot be used as it is."""
+
+
+class SchemaTooNew(StorageError):
+    """The database was written by a newer release than this one."""
+
+
+class DiskFull(StorageError):
+    """A write failed for lack of space or inodes; what was stored before is untouched."""
+
+
+class RegistryError(ReplicaError):
+    """An answer to a registry client: OCI ``code``, HTTP ``status`` and a message.
+
+    Codes and statuses follow the OCI distribution specification, "Error Codes", and where it is
+    silent, CNCF Distribution, which clients are tuned to.
+    """
+
+    code: ClassVar[str] = "UNKNOWN"
+    status: ClassVar[int] = 500
+    message: ClassVar[str] = "unknown error"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        detail: Any = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.text = message or self.message
+        self.detail = detail
+        self.headers = headers or {}
+        super().__init__(self.text)
+
+    def envelope(self) -> dict[str, Any]:
+        """The body a client gets: ``{"errors": [{"code", "message", "detail"}]}``."""
+        error: dict[str, Any] = {"code": self.code, "message": self.text}
+        if self.detail is not None:
+            error["detail"] = self.detail
+        return {"errors": [error]}
+
+
+class NameInvalid(RegistryError):
+    """A repository name outside the specification's grammar."""
+
+    code, status, message = "NAME_INVALID", 400, "invalid repository name"
+
+
+class NameUnknown(RegistryError):
+    """No such repository, or not one the caller may see."""
+
+    code, status, message = "NAME_UNKNOWN", 404, "repository name not known to registry"
+
+
+class TagInvalid(RegistryError):
+    """A tag outside the specification's grammar."""
+
+    code, status, message = "TAG_INVALID", 400, "invalid tag"
+
+
+class DigestInvalid(RegistryError):
+    """A digest that is malformed, of an unsupported algorithm, or not that of the content."""
+
+    code, status, message = "DIGEST_INVALID", 400, "provided digest did not match uploaded content"
+
+
+class SizeInvalid(RegistryError):
+    """A length that does not match the content."""
+
+    code, status, message = "SIZE_INVALID", 400, "provided length did not match content length"
+
+
+class RangeInvalid(RegistryError):
+    """A chunk out of order, or a range that cannot be satisfied."""
+
+    code, status, message = "RANGE_INVALID", 416, "invalid content range"
+
+
+class BlobUnknown(RegistryError):
+    """No such blob in this repository."""
+
+    code, status, message = "BLOB_UNKNOWN", 404, "blob unknown to registry"
+
+
+class BlobUploadUnknown(RegistryError):
+    """No such upload session, or not the caller's."""
+
+    code, status, message = "BLOB_UPLOAD_UNKNOWN", 404, "blob upload unknown to registry"
+
+
+class BlobUploadInvalid(RegistryError):
+    """An upload request that makes no sense."""
+
+    code, status, message = "BLOB_UPLOAD_INVALID", 400, "blob upload invalid"
+
+
+class ManifestUnknown(RegistryError):
+    """No such manifest or tag in this repository."""
+
+    code, status, message = "MANIFEST_UNKNOWN", 404, "manifest unknown"
+
+
+class ManifestInvalid(RegistryError):
+    """A manifest that is malformed or contradicts itself."""
+
+    code, status, message = "MANIFEST_INVALID", 400, "manifest invalid"
+
+
+class ManifestBlobUnknown(RegistryError):
+    """A manifest that names content the repository does not hold."""
+
+    code, status, message = "MANIFEST_BLOB_UNKNOWN", 400, "manifest references content unknown"
+
+
+class ManifestTooLarge(RegistryError):
+    """A manifest over the size limit."""
+
+    code, status, message = "SIZE_INVALID", 413, "manifest too large"
+
+
+class PaginationNumberInvalid(RegistryError):
+    """A page size that is not a whole number in range."""
+
+    code, status, message = "PAGINATION_NUMBER_INVALID", 400, "invalid number of results requested"
+
+
+class Unauthorized(RegistryError):
+    """The caller did not say who it is, or was not believed; carries the challenge header."""
+
+    code, status, message = "UNAUTHORIZED", 401, "authentication required"
+
+
+class Denied(RegistryError):
+    """The caller is known and may not do this."""
+
+    code, status, message = "DENIED", 403, "Insufficient scopes to perform the operation"
+
+
+class OperationNotAllowed(RegistryError):
+    """A write to a ReadOnly replica, in the words of Microsoft's connected registry."""
+
+    code, status, message = "DENIED", 405, "This operation is not allowed on this registry."
+
+
+class Unsupported(RegistryError):
+    """A method or feature this registry does not have."""
+
+    code, status, message = "UNSUPPORTED", 405, "The operation is unsupported."
+
+
+class TooManyRequests(RegistryError):
+    """The caller asks too often; carries Retry-After."""
+
+    code, status, message = "TOOMANYREQUESTS", 429, "too many requests"
+
+
+class Unavailable(RegistryError):
+    """The replica cannot answer now and the caller may try again."""
+
+    code, status, message = "UNAVAILABLE", 503, "service unavailable"
+
+
+class InsufficientStorage(RegistryError):
+    """A push that the disk or the quota has no room for."""
+
+    code, status, message = "DENIED", 507, "no space left for this push"
+
+
+class ParentError(ReplicaError):
+    """The parent registry did not do as asked. ``kind`` is the word shown to people."""
+
+    kind: ClassVar[str] = "failed"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ParentOffline(ParentError):
+    """Refused, timed out, no such name, no route."""
+
+    kind = "offline"
+
+
+class ParentUnauthorized(ParentError):
+    """Credentials are missing, wrong, expired or too weak."""
+
+    kind = "unauthorized"
+
+
+class ParentNotFound(ParentError):
+    """The parent answered 404. Never by itself a reason to delete anything here."""
+
+    kind = "not found"
+
+
+class ParentThrottled(ParentError):
+    """The parent asked us to slow down; ``retry_after`` is in seconds where it said so."""
+
+    kind = "throttled"
+
+
+class ParentFailed(ParentError):
+    """A 5xx, or an answer that breaks the protocol."""
+
+    kind = "failed"
+
+
+class ParentLied(ParentError):
+    """Bytes, sizes or digests that do not match what was promised; nothing was kept."""
+
+    kind = "lying"
+
+
+class SyncStopped(ReplicaError):
+    """The sync ended early and on purpose; ``reason`` is window, paused, cancelled or budget."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"sync stopped: {reason}")
+        self.reason = reason
