@@ -137,10 +137,11 @@ class CountingProxy:
         self._listener = self._bind(self.port)
 
     async def _heal(self) -> None:
-        await self._rebind()
-        self._listener.listen(128)
         self._passing.set()
-        self._accepting = asyncio.create_task(self._accept())
+        if self._accepting is None:
+            await self._rebind()
+            self._listener.listen(128)
+            self._accepting = asyncio.create_task(self._accept())
 
     async def _refuse(self) -> None:
         await self._rebind()
