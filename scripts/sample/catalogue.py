@@ -69,9 +69,7 @@ def publish(registry: str, sample: Sample) -> bool:
     base = f"{registry}/v2/{sample.repository}"
     names = sample.tags or (image.root.digest,)
     with httpx.Client(timeout=30, trust_env=False) as client:
-        if all(
-            _digest_at(client, f"{base}/manifests/{name}") == image.root.digest for name in names
-        ):
+        if all(_holds(client, f"{base}/manifests/{name}", image.root) for name in names):
             return False
         for blob in image.blobs:
             _push_blob(client, base, blob)
@@ -100,9 +98,9 @@ def _hello(version: str) -> Image:
     return multi_platform(images, {"org.opencontainers.image.version": version})
 
 
-def _digest_at(client: httpx.Client, address: str) -> str | None:
-    answer = client.head(address, headers={"Accept": "*/*"})
-    return answer.headers.get("Docker-Content-Digest") if answer.is_success else None
+def _holds(client: httpx.Client, address: str, manifest: Content) -> bool:
+    answer = client.head(address, headers={"Accept": manifest.media_type})
+    return answer.is_success and answer.headers.get("Docker-Content-Digest") == manifest.digest
 
 
 def _push_blob(client: httpx.Client, base: str, blob: Content) -> None:

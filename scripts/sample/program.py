@@ -1,4 +1,4 @@
-"""A Linux program that prints one line, written by hand so that no compiler and no download is needed.
+"""A Linux program that prints one line, made by hand: no compiler and no download is needed.
 
 The file is an ELF header, one program header that maps the whole file readable and executable, a
 few instructions and the text. The instructions are the same three steps on each processor:
