@@ -14,6 +14,7 @@
     │   ├── BlobUnknown  BlobUploadUnknown  BlobUploadInvalid
     │   ├── ManifestUnknown  ManifestInvalid  ManifestBlobUnknown  ManifestTooLarge
     │   ├── PaginationNumberInvalid
+    │   ├── AddressUnknown  AddressTooLong  HostRefused  RequestTimeout
     │   ├── Unauthorized  Denied  OperationNotAllowed  Unsupported
     │   └── TooManyRequests  Unavailable  InsufficientStorage
     ├── ParentError                 the parent registry did not do as asked
@@ -173,6 +174,30 @@ class PaginationNumberInvalid(RegistryError):
     """A page size that is not a whole number in range."""
 
     code, status, message = "PAGINATION_NUMBER_INVALID", 400, "invalid number of results requested"
+
+
+class AddressUnknown(RegistryError):
+    """A path that names nothing this registry could have, whoever asks."""
+
+    code, status, message = "UNSUPPORTED", 404, "there is nothing at this address"
+
+
+class AddressTooLong(RegistryError):
+    """A path with query longer than the limit, or more ``tag`` parameters than one push takes."""
+
+    code, status, message = "UNSUPPORTED", 414, "request address too long"
+
+
+class HostRefused(RegistryError):
+    """A ``Host`` that is malformed (400), or not the configured login server (421)."""
+
+    code, status, message = "DENIED", 421, "this registry does not answer under this host name"
+
+
+class RequestTimeout(RegistryError):
+    """A request body that stopped arriving; what came of an upload is kept."""
+
+    code, status, message = "UNAVAILABLE", 408, "the request body stopped arriving"
 
 
 class Unauthorized(RegistryError):
