@@ -65,7 +65,7 @@ class ImageName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raise `NameInvalid`, `TagInvalid` or `DigestInvalid` for what does not follow the form."""
+        """Raise `NameInvalid`, `TagInvalid` or `DigestInvalid` for the part that is wrong."""
         rest, at, digest = text.partition("@")
         name, colon, tag = rest.partition(":")
         if at and not digest:
@@ -73,9 +73,7 @@ class ImageName:
         parsed_tag = Tag.parse(tag) if colon else None
         if parsed_tag is None and not at:
             parsed_tag = Tag("latest")
-        return cls(
-            RepositoryName.parse(name), parsed_tag, Digest.parse(digest) if at else None
-        )
+        return cls(RepositoryName.parse(name), parsed_tag, Digest.parse(digest) if at else None)
 
     @property
     def reference(self) -> Tag | Digest:

@@ -1,0 +1,98 @@
+"""The smaller parts of the twin: storage, garbage collection, logging and telemetry."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import Field, field_validator
+
+from connected_registry.policy.model import Bytes, ContractModel, Cron, Duration, Items
+from connected_registry.policy.schedule import Schedule
+
+GIBIBYTE: Final = 2**30
+
+
+class _AnyCase(StrEnum):
+    """Words taken in any case, as Azure's own tools do."""
+
+    @classmethod
+    def _missing_(cls, value: Any) -> _AnyCase | None:
+        if isinstance(value, str):
+            for member in cls:
+                if member.value.lower() == value.lower():
+                    return member
+        return None
+
+
+class Eviction(_AnyCase):
+    """What to give up when the quota is reached."""
+
+    NONE = "none"
+    LEAST_RECENTLY_PULLED = "leastRecentlyPulled"
+
+
+class LogLevel(_AnyCase):
+    """The least severe message that is logged."""
+
+    DEBUG = "Debug"
+    INFORMATION = "Information"
+    WARNING = "Warning"
+    ERROR = "Error"
+    NONE = "None"
+
+
+class AuditLogStatus(_AnyCase):
+    """Whether accesses are logged."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
+class StoragePolicy(ContractModel):
+    """How much disk may be used; ``reserve_bytes`` of the file system are always left free."""
+
+    quota_bytes: Bytes | None = None
+    reserve_bytes: Bytes = GIBIBYTE
+    eviction: Annotated[Eviction, Field(strict=False)] = Eviction.NONE
+
+
+class GarbageCollection(ContractModel):
+    """When bytes that nothing names any more are removed."""
+
+    enabled: bool = True
+    schedule: Cron = "0 0 * * *"
+
+    @property
+    def timetable(self) -> Schedule:
+        """Its schedule; there is no window."""
+        return Schedule(self.schedule)
+
+
+class Logging(ContractModel):
+    """What is logged."""
+
+    log_level: Annotated[LogLevel, Field(strict=False)] = LogLevel.INFORMATION
+    audit_log_status: Annotated[AuditLogStatus, Field(strict=False)] = AuditLogStatus.ENABLED
+
+
+class Telemetry(ContractModel):
+    """Which events go to the hub, and how often a usage summary; ``PT0S`` turns that off."""
+
+    interval: Duration = timedelta(minutes=15)
+    events: Items[str] = ("*",)
+
+    @field_validator("events")
+    @classmethod
+    def _event_names(cls, events: tuple[str, ...]) -> tuple[str, ...]:
+        for event in events:
+            if event != "*" and not (event.isascii() and event.isalpha() and len(event) <= 64):
+                raise ValueError(
+                    f"{event[:64]!r} must be the name of an event such as 'imageAvailable', or '*'"
+                )
+        return events
+
+    def sends(self, event: str) -> bool:
+        """Whether ``event`` is wanted."""
+        return "*" in self.events or event in self.events

@@ -1,0 +1,60 @@
+"""How, when and how fast content comes down from the parent: the twin's ``sync``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from connected_registry.policy.model import MAX_BYTES, ContractModel, Cron, Duration
+from connected_registry.policy.schedule import CONTINUOUS, Schedule
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ByteBudget(ContractModel):
+    """At most ``bytes`` from the parent in every ``per``; buckets are aligned to the Unix epoch."""
+
+    bytes: Annotated[int, Field(ge=1, le=MAX_BYTES)]
+    per: Duration = timedelta(days=1)
+
+    @field_validator("per")
+    @classmethod
+    def _at_least_a_minute(cls, per: timedelta) -> timedelta:
+        if per < timedelta(minutes=1):
+            raise ValueError("must be at least one minute, such as 'PT1H' or 'P1D'")
+        return per
+
+    def bucket_start(self, now: datetime) -> datetime:
+        """The start of the bucket that ``now`` falls into."""
+        return now.astimezone(UTC) - (now - _EPOCH) % self.per
+
+    def bucket_end(self, now: datetime) -> datetime:
+        """When the next bucket starts, and with it a fresh budget."""
+        return self.bucket_start(now) + self.per
+
+
+class SyncPolicy(ContractModel):
+    """The twin's ``sync``. Rates are bytes a second."""
+
+    schedule: Cron = CONTINUOUS
+    window: Duration | None = None
+    message_ttl: Duration = timedelta(days=2)
+    paused: bool = False
+    concurrency: Annotated[int, Field(ge=1, le=32)] = 3
+    max_bytes_per_second: Annotated[int, Field(ge=1, le=MAX_BYTES)] | None = None
+    byte_budget: ByteBudget | None = None
+    max_delete_percent: Annotated[int, Field(ge=0, le=100)] = 50
+
+    @field_validator("window")
+    @classmethod
+    def _window_opens(cls, window: timedelta | None) -> timedelta | None:
+        if window == timedelta(0):
+            raise ValueError("must be longer than 'PT0S'; set it to null to have no window")
+        return window
+
+    @property
+    def timetable(self) -> Schedule:
+        """Schedule and window together."""
+        return Schedule(self.schedule, self.window)
