@@ -4,6 +4,8 @@
 
     ReplicaError
     ├── ConfigurationError          a setting, twin value or connection string is wrong
+    │   └── TwinInvalid             a desired property is wrong, or clashes with what is going on
+    ├── Conflict                    what is asked for does not go with what is going on
     ├── FolderInUse                 another process holds the data folder
     ├── StorageError                the data folder cannot be used as it is
     │   ├── SchemaTooNew            written by a newer release
@@ -14,15 +16,17 @@
     │   ├── BlobUnknown  BlobUploadUnknown  BlobUploadInvalid
     │   ├── ManifestUnknown  ManifestInvalid  ManifestBlobUnknown  ManifestTooLarge
     │   ├── PaginationNumberInvalid
-    │   ├── AddressUnknown  AddressTooLong  HostRefused  RequestTimeout
-    │   ├── Unauthorized  Denied  OperationNotAllowed  Unsupported
+    │   ├── AddressUnknown  AddressTooLong  RequestInvalid  HostRefused  RequestTimeout
+    │   ├── Unauthorized  (TokenInvalid  ScopeInsufficient)
+    │   ├── Denied  OperationNotAllowed  Unsupported
     │   └── TooManyRequests  Unavailable  InsufficientStorage
     ├── ParentError                 the parent registry did not do as asked
     │   ├── ParentOffline           refused, timed out, no name, no route
     │   ├── ParentUnauthorized      credentials missing, wrong, expired or too weak
     │   ├── ParentNotFound          answered 404: evidence of nothing but itself
     │   ├── ParentThrottled         429 or 503 with Retry-After
-    │   ├── ParentFailed            5xx or an answer that breaks the protocol
+    │   ├── ParentFailed            an answer that breaks the protocol or our limits
+    │   │   └── ParentUnavailable   408 or 5xx: may pass by itself
     │   └── ParentLied              bytes, sizes or digests that do not match what was promised
     └── SyncStopped                 window closed, paused, cancelled or out of budget
 """
@@ -44,6 +48,25 @@ class ConfigurationError(ReplicaError):
         self.key = key
         self.value = value
         self.remedy = remedy
+
+
+class TwinInvalid(ConfigurationError):
+    """A desired property is refused: ``status`` 400, or 409 where only the moment is wrong.
+
+    ``key`` is the whole path, such as ``scope.repositories[1].semver``; nothing was applied.
+    """
+
+    def __init__(self, key: str, value: object, remedy: str, *, status: int = 400) -> None:
+        super().__init__(key, value, remedy)
+        self.status = status
+
+
+class Conflict(ReplicaError):
+    """What is asked for does not go with what is going on; names the task in the way, if any."""
+
+    def __init__(self, message: str, *, correlation_id: str | None = None) -> None:
+        super().__init__(message)
+        self.correlation_id = correlation_id
 
 
 class FolderInUse(ReplicaError):
@@ -188,8 +211,14 @@ class AddressTooLong(RegistryError):
     code, status, message = "UNSUPPORTED", 414, "request address too long"
 
 
+class RequestInvalid(RegistryError):
+    """A request whose headers or parameters contradict themselves or break their grammar."""
+
+    code, status, message = "UNSUPPORTED", 400, "malformed request"
+
+
 class HostRefused(RegistryError):
-    """A ``Host`` that is malformed (400), or not the configured login server (421)."""
+    """A ``Host`` that is not the configured login server."""
 
     code, status, message = "DENIED", 421, "this registry does not answer under this host name"
 
@@ -201,9 +230,26 @@ class RequestTimeout(RegistryError):
 
 
 class Unauthorized(RegistryError):
-    """The caller did not say who it is, or was not believed; carries the challenge header."""
+    """The caller did not say who it is, or was not believed; carries the challenge header.
+
+    ``detail`` lists what would be needed, as ``{"Type", "Name", "Action"}``; ``fault`` is the word
+    that RFC 6750 has for it in the challenge.
+    """
 
     code, status, message = "UNAUTHORIZED", 401, "authentication required"
+    fault: ClassVar[str | None] = None
+
+
+class TokenInvalid(Unauthorized):
+    """A bearer token that is forged, expired, revoked or not for this replica."""
+
+    fault = "invalid_token"
+
+
+class ScopeInsufficient(Unauthorized):
+    """A bearer token that was asked for less than its owner may do; another one may serve."""
+
+    fault = "insufficient_scope"
 
 
 class Denied(RegistryError):
@@ -277,9 +323,13 @@ class ParentThrottled(ParentError):
 
 
 class ParentFailed(ParentError):
-    """A 5xx, or an answer that breaks the protocol."""
+    """An answer that breaks the protocol or our limits; asking again would not help."""
 
     kind = "failed"
+
+
+class ParentUnavailable(ParentFailed):
+    """A 408 or 5xx, which may pass by itself."""
 
 
 class ParentLied(ParentError):
