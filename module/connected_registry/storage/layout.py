@@ -1,0 +1,98 @@
+"""``index.json``: what other tools that read OCI image layouts find in the data folder.
+
+Written from the database and never read for serving; it may be older than the database by as long
+as its writer waits.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col
+
+from connected_registry.oci import media_type
+from connected_registry.storage import disk
+from connected_registry.storage.database import Database
+from connected_registry.storage.folder import DataFolder
+from connected_registry.storage.models import EdgeRow, ManifestRow, RepositoryRow, TagRow
+
+REF_NAME: Final = "org.opencontainers.image.ref.name"
+"""Annotation of a tagged entry: ``repository:tag``."""
+
+REPOSITORY: Final = "com.connected-registry.repository"
+"""Annotation of every entry: the repository that shows it."""
+
+
+class Layout:
+    """Writes the index of one data folder."""
+
+    def __init__(self, folder: DataFolder, database: Database) -> None:
+        self._folder = folder
+        self._database = database
+
+    def write(self) -> None:
+        """Replace ``index.json`` by what the database says now. Raises `DiskFull`."""
+        with self._database.read() as session:
+            entries = [*_tagged(session), *_roots(session)]
+        index = {
+            "schemaVersion": 2,
+            "mediaType": media_type.OCI_INDEX,
+            "manifests": entries,
+        }
+        content = json.dumps(index, indent=1).encode() + b"\n"
+        with disk.disk_errors("cannot write index.json"):
+            disk.replace_file(self._folder.index, content, self._folder.partials)
+
+
+def _tagged(session: Session) -> list[dict[str, Any]]:
+    statement = (
+        select(col(RepositoryRow.name), col(TagRow.name), ManifestRow)
+        .join(TagRow, col(TagRow.repository_id) == col(RepositoryRow.id))
+        .join(
+            ManifestRow,
+            (col(ManifestRow.repository_id) == col(TagRow.repository_id))
+            & (col(ManifestRow.digest) == col(TagRow.digest)),
+        )
+        .order_by(col(RepositoryRow.name), col(TagRow.name))
+    )
+    return [
+        _entry(manifest, {REF_NAME: f"{repository}:{tag}", REPOSITORY: repository})
+        for repository, tag, manifest in session.execute(statement)
+    ]
+
+
+def _roots(session: Session) -> list[dict[str, Any]]:
+    """Manifests that no tag and no index of their repository names; referrers are among them."""
+    holder = aliased(ManifestRow)
+    tagged = exists().where(
+        col(TagRow.repository_id) == col(ManifestRow.repository_id),
+        col(TagRow.digest) == col(ManifestRow.digest),
+    )
+    inside = exists().where(
+        col(EdgeRow.child) == col(ManifestRow.digest),
+        col(EdgeRow.kind) == "manifest",
+        col(EdgeRow.parent) == col(holder.digest),
+        col(holder.repository_id) == col(ManifestRow.repository_id),
+    )
+    statement = (
+        select(col(RepositoryRow.name), ManifestRow)
+        .join(ManifestRow, col(ManifestRow.repository_id) == col(RepositoryRow.id))
+        .where(~tagged, ~inside)
+        .order_by(col(RepositoryRow.name), col(ManifestRow.digest))
+    )
+    return [
+        _entry(manifest, {REPOSITORY: repository})
+        for repository, manifest in session.execute(statement)
+    ]
+
+
+def _entry(manifest: ManifestRow, annotations: dict[str, str]) -> dict[str, Any]:
+    return {
+        "mediaType": manifest.media_type,
+        "digest": manifest.digest,
+        "size": manifest.size,
+        "annotations": annotations,
+    }

@@ -1,0 +1,420 @@
+"""The registry: what repositories show, and the transactions that change it.
+
+Content is durable in the `BlobStore` before a transaction makes it visible, and a transaction is
+durable before a method returns. Every method is safe to call from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import delete, select
+from sqlmodel import Session, col
+
+from connected_registry.errors import (
+    BlobUnknown,
+    DigestInvalid,
+    ManifestUnknown,
+    OperationNotAllowed,
+    StorageError,
+    Unavailable,
+)
+from connected_registry.oci.digest import Digest
+from connected_registry.oci.manifest import Manifest
+from connected_registry.oci.platform import Platform
+from connected_registry.oci.reference import RepositoryName, Tag
+from connected_registry.storage import closure, listings, rows
+from connected_registry.storage.blobs import BlobStore
+from connected_registry.storage.cache import Cache
+from connected_registry.storage.content import (
+    Closure,
+    ImageCommit,
+    ManifestDetails,
+    Missing,
+    Origin,
+    Page,
+    RepositoryStatistics,
+    Statistics,
+    StoredBlob,
+    StoredManifest,
+    TagDetails,
+)
+from connected_registry.storage.database import Database
+from connected_registry.storage.folder import DataFolder
+from connected_registry.storage.models import (
+    BlobLinkRow,
+    BlobRow,
+    EdgeRow,
+    ManifestRow,
+    RepositoryRow,
+    TagRow,
+)
+
+_CACHE: Final = 64 * 1024 * 1024
+
+
+class Registry:
+    """All repositories of one data folder."""
+
+    def __init__(
+        self,
+        folder: DataFolder,
+        database: Database,
+        blobs: BlobStore,
+        *,
+        clock: Callable[[], datetime],
+        cache_bytes: int = _CACHE,
+    ) -> None:
+        self._folder = folder
+        self._database = database
+        self._blobs = blobs
+        self._clock = clock
+        self._cache = Cache(cache_bytes)
+
+    def cached(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest | None:
+        """What `resolve` would return, if that is in memory. Touches no disk."""
+        return self._cache.manifest(repository, reference)
+
+    def cached_blob(self, repository: RepositoryName, digest: Digest) -> StoredBlob | None:
+        """What `stat_blob` would return, if that is in memory. Touches no disk."""
+        return self._cache.blob(repository, digest)
+
+    def resolve(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
+        """The manifest a tag or digest names in the repository.
+
+        Raises `ManifestUnknown`, and `Unavailable` where the stored bytes are gone or damaged.
+        """
+        if (known := self._cache.manifest(repository, reference)) is not None:
+            return known
+        changes = self._cache.changes()
+        with self._database.read() as session:
+            found = _find_manifest(session, repository, reference)
+        if found is None:
+            raise ManifestUnknown(detail={"name": repository, "reference": reference})
+        digest = Digest(found.digest)
+        manifest = StoredManifest(
+            repository=repository,
+            digest=digest,
+            media_type=found.media_type,
+            size=found.size,
+            content=self._intact(digest),
+            subject=None if found.subject is None else Digest(found.subject),
+            artifact_type=found.artifact_type,
+            pushed_at=found.pushed_at,
+        )
+        self._cache.keep_manifest(changes, reference, manifest)
+        return manifest
+
+    def put_manifest(
+        self,
+        repository: RepositoryName,
+        reference: Tag | Digest,
+        media_type: str,
+        content: bytes,
+        *,
+        tags: Sequence[Tag] = (),
+        origin: Origin = "local",
+    ) -> StoredManifest:
+        """Store a manifest and let the reference and all ``tags`` name it, in one step.
+
+        A digest as reference must be that of ``content``, in its own algorithm. Raises
+        `DigestInvalid`, `ManifestInvalid`, `ManifestBlobUnknown`, `DiskFull`.
+        """
+        if isinstance(reference, Digest):
+            digest, named = reference, tuple(tags)
+            if not digest.matches(content):
+                raise DigestInvalid(detail={"digest": digest})
+        else:
+            digest, named = Digest.of(content), (reference, *tags)
+        manifest = Manifest.parse(content, media_type)
+        with self._database.read() as session:
+            # Looked at twice: here so that a refused manifest leaves no file.
+            rows.check_references(session, rows.find_repository(session, repository), manifest)
+        self._blobs.put(content, digest.algorithm)
+        with self._database.write() as session:
+            now = self._clock()
+            self._must_hold(digest, len(content))
+            rows.check_references(session, rows.find_repository(session, repository), manifest)
+            repository_id = rows.make_repository(session, repository, now)
+            pushed_at = rows.add_manifest(session, repository_id, digest, manifest, origin, now)
+            rows.move_tags(session, repository_id, named, digest, origin, now)
+        self._cache.drop(repository, tags=named, digests=(digest,))
+        return StoredManifest(
+            repository=repository,
+            digest=digest,
+            media_type=manifest.media_type,
+            size=len(content),
+            content=content,
+            subject=None if manifest.subject is None else manifest.subject.digest,
+            artifact_type=manifest.artifact_type,
+            pushed_at=pushed_at,
+        )
+
+    def delete_manifest(self, repository: RepositoryName, digest: Digest) -> tuple[str, ...]:
+        """Stop showing the manifest and every tag that names it; those tags.
+
+        Indexes that name it stay and become sparse. Raises `ManifestUnknown`.
+        """
+        with self._database.write() as session:
+            repository_id = rows.find_repository(session, repository)
+            if repository_id is None:
+                raise ManifestUnknown(detail={"name": repository, "digest": digest})
+            tags = rows.remove_manifest(session, repository_id, digest)
+        self._cache.drop(repository, tags=tags, digests=(digest,))
+        return tuple(tags)
+
+    def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
+        """Forget the tag; the manifest stays. Raises `ManifestUnknown`."""
+        with self._database.write() as session:
+            statement = delete(TagRow).where(
+                col(TagRow.repository_id) == rows.find_repository(session, repository),
+                col(TagRow.name) == tag,
+            )
+            if not session.execute(statement.returning(col(TagRow.name))).all():
+                raise ManifestUnknown(detail={"name": repository, "tag": tag})
+        self._cache.drop(repository, tags=(tag,))
+
+    def stat_blob(self, repository: RepositoryName, digest: Digest) -> StoredBlob:
+        """The blob's size and file. Raises `BlobUnknown` unless the repository shows it."""
+        if (known := self._cache.blob(repository, digest)) is not None:
+            return known
+        changes = self._cache.changes()
+        with self._database.read() as session:
+            size = _linked_size(session, repository, digest)
+        if size is None or self._blobs.size(digest) != size:
+            raise BlobUnknown(detail={"digest": digest})
+        blob = StoredBlob(digest, size, self._blobs.path(digest))
+        self._cache.keep_blob(changes, repository, blob)
+        return blob
+
+    def link_blob(self, repository: RepositoryName, digest: Digest, size: int) -> None:
+        """Show content of the `BlobStore` in the repository. `BlobUnknown` if it is not there."""
+        self._blobs.settle()
+        with self._database.write() as session:
+            if self._blobs.size(digest) != size:
+                raise BlobUnknown(detail={"digest": digest})
+            now = self._clock()
+            repository_id = rows.make_repository(session, repository, now)
+            rows.link_blob(session, repository_id, digest, size, now)
+
+    def mount_blob(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        sources: Collection[RepositoryName] | None,
+    ) -> bool:
+        """Show a blob that one of ``sources`` shows; ``None``: any repository. Whether it could."""
+        with self._database.write() as session:
+            statement = (
+                select(col(RepositoryRow.name), col(BlobRow.size))
+                .join(BlobLinkRow, col(BlobLinkRow.repository_id) == col(RepositoryRow.id))
+                .join(BlobRow, col(BlobRow.digest) == col(BlobLinkRow.digest))
+                .where(col(BlobLinkRow.digest) == digest)
+            )
+            sizes = (
+                size
+                for name, size in session.execute(statement)
+                if sources is None or name in sources
+            )
+            size = next(sizes, None)
+            if size is None or self._blobs.size(digest) != size:
+                return False
+            now = self._clock()
+            repository_id = rows.make_repository(session, repository, now)
+            rows.link_blob(session, repository_id, digest, size, now)
+        return True
+
+    def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
+        """Stop showing the blob here; other repositories and the file are left alone.
+
+        Raises `BlobUnknown`, and `OperationNotAllowed` while a manifest of this repository needs
+        it: an image that is listed must stay whole.
+        """
+        with self._database.write() as session:
+            repository_id = rows.find_repository(session, repository)
+            if repository_id is None or not rows.linked_sizes(session, repository_id, [digest]):
+                raise BlobUnknown(detail={"digest": digest})
+            user = (
+                select(col(EdgeRow.parent))
+                .join(ManifestRow, col(ManifestRow.digest) == col(EdgeRow.parent))
+                .where(
+                    col(EdgeRow.child) == digest,
+                    col(EdgeRow.required),
+                    col(ManifestRow.repository_id) == repository_id,
+                )
+                .limit(1)
+            )
+            if (parent := session.execute(user).scalar_one_or_none()) is not None:
+                raise OperationNotAllowed(
+                    f"the blob belongs to manifest {parent}: delete that first",
+                    detail={"digest": digest, "manifest": parent},
+                )
+            session.execute(
+                delete(BlobLinkRow).where(
+                    col(BlobLinkRow.repository_id) == repository_id,
+                    col(BlobLinkRow.digest) == digest,
+                )
+            )
+        self._cache.drop(repository, digests=(digest,))
+
+    def commit_image(self, commit: ImageCommit) -> None:
+        """Show an image with everything in ``commit`` at once, its tags last.
+
+        Raises `StorageError` where a blob it needs is not in the `BlobStore` in the right size,
+        and then changes nothing; `ManifestInvalid`, `DigestInvalid`, `DiskFull`.
+        """
+        manifests = [
+            (digest, Manifest.parse(content, media_type))
+            for digest, media_type, content in commit.manifests
+        ]
+        for digest, manifest in manifests:
+            if not digest.matches(manifest.content):
+                raise DigestInvalid(detail={"digest": digest})
+            self._blobs.put(manifest.content, digest.algorithm)
+        self._blobs.settle()
+        with self._database.write() as session:
+            now = self._clock()
+            repository_id = rows.make_repository(session, commit.repository, now)
+            for digest, size in commit.blobs:
+                self._must_hold(digest, size)
+                rows.link_blob(session, repository_id, digest, size, now)
+            for digest, manifest in manifests:
+                self._must_hold(digest, manifest.size)
+                rows.check_references(session, repository_id, manifest)
+                rows.add_manifest(session, repository_id, digest, manifest, commit.origin, now)
+            if not rows.manifest_sizes(session, repository_id, [commit.root]):
+                raise StorageError(f"{commit.root} is not among the manifests of its image")
+            rows.move_tags(
+                session,
+                repository_id,
+                commit.tags,
+                commit.root,
+                commit.origin,
+                now,
+                commit.confirmed_at,
+            )
+        self._cache.drop(
+            commit.repository,
+            tags=commit.tags,
+            digests=[digest for digest, _ in (*manifests, *commit.blobs)],
+        )
+
+    def confirm_tags(
+        self, repository: RepositoryName, tags: Mapping[Tag, Digest], confirmed_at: datetime
+    ) -> None:
+        """Note that the parent said these tags name these digests, where they do here too."""
+        with self._database.write() as session:
+            repository_id = rows.find_repository(session, repository)
+            if repository_id is not None:
+                for tag, digest in tags.items():
+                    rows.confirm_tag(session, repository_id, tag, digest, confirmed_at)
+
+    def closure(
+        self, repository: RepositoryName, root: Digest, platforms: Sequence[Platform] = ()
+    ) -> Closure:
+        """Whether everything an image names is here; with ``platforms``, what those need."""
+        with self._database.read() as session:
+            repository_id = rows.find_repository(session, repository)
+            if repository_id is None:
+                return Closure(False, (Missing(root, 0, "missing"),), (), ())
+            return closure.walk(session, self._blobs, repository_id, root, platforms)
+
+    def holds(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those whose content is whole in the folder, whether any repository shows it or not."""
+        return {digest for digest in digests if self._blobs.size(digest) is not None}
+
+    def list_tags(
+        self, repository: RepositoryName, last: str | None = None, limit: int | None = None
+    ) -> Page[str]:
+        """Tags after ``last``, in byte order. Raises `NameUnknown`."""
+        with self._database.read() as session:
+            return listings.list_tags(session, repository, last, limit)
+
+    def list_repositories(
+        self,
+        last: str | None = None,
+        limit: int | None = None,
+        visible: Callable[[str], bool] = lambda _name: True,
+    ) -> Page[str]:
+        """Repositories after ``last`` that the caller may see, in byte order."""
+        with self._database.read() as session:
+            return listings.list_repositories(session, last, limit, visible)
+
+    def list_referrers(
+        self, repository: RepositoryName, digest: Digest, artifact_type: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Descriptors of what refers to ``digest``; none for an unknown repository."""
+        with self._database.read() as session:
+            return listings.list_referrers(session, repository, digest, artifact_type)
+
+    def tag_details(
+        self, repository: RepositoryName, last: str | None = None, limit: int | None = None
+    ) -> Page[TagDetails]:
+        """Tags after ``last`` with digests and times. Raises `NameUnknown`."""
+        with self._database.read() as session:
+            return listings.tag_details(session, repository, last, limit)
+
+    def manifest_details(
+        self, repository: RepositoryName, last: str | None = None, limit: int | None = None
+    ) -> Page[ManifestDetails]:
+        """Manifests after digest ``last`` with tags and sizes. Raises `NameUnknown`."""
+        with self._database.read() as session:
+            return listings.manifest_details(session, repository, last, limit)
+
+    def statistics(self) -> Statistics:
+        """Totals, without counting anything."""
+        with self._database.read() as session:
+            totals = listings.totals(session)
+        return Statistics(*totals, free_bytes=self._folder.free_bytes())
+
+    def repository_statistics(
+        self, last: str | None = None, limit: int | None = None
+    ) -> Page[RepositoryStatistics]:
+        """Totals of each repository after ``last``."""
+        with self._database.read() as session:
+            return listings.repository_statistics(session, last, limit)
+
+    def _intact(self, digest: Digest) -> bytes:
+        try:
+            content = self._blobs.read(digest)
+        except BlobUnknown:
+            raise Unavailable(f"the stored manifest {digest} is gone") from None
+        if not digest.matches(content):
+            raise Unavailable(f"the stored manifest {digest} is damaged")
+        return content
+
+    def _must_hold(self, digest: Digest, size: int) -> None:
+        found = self._blobs.size(digest)
+        if found != size:
+            state = "is not stored" if found is None else f"has {found} bytes"
+            raise StorageError(f"{digest} {state}; {size} bytes were expected")
+
+
+def _find_manifest(
+    session: Session, repository: str, reference: Tag | Digest
+) -> ManifestRow | None:
+    statement = select(ManifestRow).join(
+        RepositoryRow, col(RepositoryRow.id) == col(ManifestRow.repository_id)
+    )
+    if isinstance(reference, Digest):
+        statement = statement.where(col(ManifestRow.digest) == reference)
+    else:
+        statement = statement.join(
+            TagRow,
+            (col(TagRow.repository_id) == col(ManifestRow.repository_id))
+            & (col(TagRow.digest) == col(ManifestRow.digest)),
+        ).where(col(TagRow.name) == reference)
+    statement = statement.where(col(RepositoryRow.name) == repository)
+    return session.execute(statement).scalar_one_or_none()
+
+
+def _linked_size(session: Session, repository: str, digest: Digest) -> int | None:
+    statement = (
+        select(col(BlobRow.size))
+        .join(BlobLinkRow, col(BlobLinkRow.digest) == col(BlobRow.digest))
+        .join(RepositoryRow, col(RepositoryRow.id) == col(BlobLinkRow.repository_id))
+        .where(col(RepositoryRow.name) == repository, col(BlobRow.digest) == digest)
+    )
+    return session.execute(statement).scalar_one_or_none()
