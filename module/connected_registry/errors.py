@@ -28,6 +28,10 @@
     │   ├── ParentFailed            an answer that breaks the protocol or our limits
     │   │   └── ParentUnavailable   408 or 5xx: may pass by itself
     │   └── ParentLied              bytes, sizes or digests that do not match what was promised
+    ├── EdgeError                   the IoT hub, edgeHub or the workload API did not do as asked
+    │   ├── HubLost                 the session with the hub is over; the next one follows
+    │   ├── HubRefused              the hub answered a request with an error status
+    │   └── WorkloadFailed          the workload API is not there, or answered with an error
     └── SyncStopped                 window closed, paused, cancelled or out of budget
 """
 
@@ -344,3 +348,28 @@ class SyncStopped(ReplicaError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"sync stopped: {reason}")
         self.reason = reason
+
+
+class EdgeError(ReplicaError):
+    """The IoT hub, edgeHub or the workload API did not do as asked. Never a reason to exit."""
+
+
+class HubLost(EdgeError):
+    """The session with the hub is over; the next one follows by itself."""
+
+
+class HubRefused(EdgeError):
+    """The hub answered a request with ``status``: 4xx will not pass by itself, except 429."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def final(self) -> bool:
+        """Whether asking the same again is pointless."""
+        return 400 <= self.status < 500 and self.status != 429
+
+
+class WorkloadFailed(EdgeError):
+    """The workload API is not there, does not answer, or answered with an error."""
