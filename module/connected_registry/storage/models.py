@@ -221,6 +221,20 @@ class SettingRow(Row, table=True):
     value: Any = Field(sa_column=Column(JSON, nullable=False))
 
 
+class OutboxRow(Row, table=True):
+    """An event that the hub does not have yet."""
+
+    __tablename__ = "outbox"
+
+    sequence: int | None = Field(default=None, primary_key=True)
+    id: str = Field(sa_column=Column(String, nullable=False, unique=True))
+    name: str
+    severity: str
+    body: str = Field(sa_type=Text)
+    size: int
+    created_at: datetime = Field(sa_type=Moment)
+
+
 class TallyRow(Row, table=True):
     """Running totals, kept exact by triggers, so that asking never counts a million rows.
 
