@@ -82,10 +82,10 @@ class Settings(BaseSettings):
         None,
         "`host[:port]` under which clients reach this replica; when set, other hosts are refused",
     )
-    data_volume: Path = _original(
+    data: Path = _original(
         "ACR_REGISTRY_DATA_VOLUME", Path("/var/acr/data"), "folder that holds everything stored"
     )
-    certificate_volume: Path = _original(
+    certificates: Path = _original(
         "ACR_REGISTRY_CERTIFICATE_VOLUME",
         Path("/var/acr/certs"),
         "folder with the TLS certificate and key of the endpoint",

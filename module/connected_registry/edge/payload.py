@@ -74,7 +74,7 @@ class Payload(ContractModel):
         if not isinstance(document, dict):
             raise ConfigurationError("payload", type(document).__name__, "must be a JSON object")
         try:
-            return cls.model_validate(document)
+            return cls.model_validate(document, by_alias=True, by_name=False)
         except ValidationError as error:
             refusal = Refusal.of(error, "payload")
             raise ConfigurationError(refusal.key, refusal.value, refusal.remedy) from None

@@ -8,6 +8,9 @@ from typing import Any, Final, Self
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from connected_registry.connection_string import without_password
+from connected_registry.log import redact
+
 HIDDEN: Final = "(hidden)"
 SECRET_KEYS: Final = frozenset(
     {
@@ -28,6 +31,7 @@ SECRET_KEYS: Final = frozenset(
 )
 """Keys, in lower case, whose values never appear in a message."""
 
+_HOST_KEYS: Final = frozenset({"loginserver", "sources"})
 _LONGEST_VALUE: Final = 200
 _REMEDIES: Final = {
     "missing": "must be given",
@@ -79,15 +83,17 @@ def format_path(path: tuple[int | str, ...], root: str) -> str:
 
 def shown(path: tuple[int | str, ...], value: Any) -> object:
     """What a message may repeat of ``value``: short texts, numbers, never what may be secret."""
-    if any(isinstance(step, str) and step.lower() in SECRET_KEYS for step in path):
+    names = [step.lower() for step in path if isinstance(step, str)]
+    if not SECRET_KEYS.isdisjoint(names) and names[-1] != "expiry":
         return HIDDEN
     if isinstance(value, dict):
         return "(object)"
     if isinstance(value, list | tuple):
         return "(list)"
-    if isinstance(value, str) and len(value) > _LONGEST_VALUE:
-        return value[:_LONGEST_VALUE] + "..."
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, str):
+        text = without_password(value) if names and names[-1] in _HOST_KEYS else redact(value)
+        return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "..."
+    if value is None or isinstance(value, bool | int | float):
         return value
     return f"({type(value).__name__})"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -20,6 +21,8 @@ from connected_registry.policy.notification import Notification
 from connected_registry.policy.scope import Scope
 from connected_registry.policy.storage import GarbageCollection, Logging, StoragePolicy, Telemetry
 from connected_registry.policy.sync import SyncPolicy
+
+Path = tuple[int | str, ...]
 
 SCHEMA_VERSION: Final = "1.0"
 
@@ -99,12 +102,29 @@ class Desired(ContractModel):
         _refuse_passwords((), wanted)
         _refuse_duplicates(wanted)
         try:
-            desired = cls.model_validate(wanted)
+            desired = cls.model_validate(wanted, by_alias=True, by_name=False)
+            unknown = tuple(_unknown((), desired))
+            if unknown:
+                pruned = _without(wanted, [path for path, _ in unknown])
+                desired = cls.model_validate(pruned, by_alias=True, by_name=False)
         except ValidationError as error:
             refusal = Refusal.of(error, "desired")
             raise TwinInvalid(refusal.key, refusal.value, refusal.remedy) from None
         desired._check_scope_maps()
-        return desired, tuple(_warnings((), desired))
+        return desired, tuple(sentence for _, sentence in unknown)
+
+    def check_change(self, new: Desired, waiting_pushes: Callable[[], int]) -> None:
+        """Raise `TwinInvalid` with status 409 where ``new`` may not follow ``self`` just now."""
+        if self.mode is Mode.READ_WRITE and new.mode is Mode.READ_ONLY:
+            waiting = waiting_pushes()
+            if waiting:
+                raise TwinInvalid(
+                    "mode",
+                    str(new.mode),
+                    f"{waiting} pushes still wait to go up to the parent; ReadOnly is possible"
+                    " once they have arrived",
+                    status=409,
+                )
 
     def _check_scope_maps(self) -> None:
         known = {scope_map.name for scope_map in (*SYSTEM_SCOPE_MAPS, *self.scope_maps)}
@@ -143,7 +163,7 @@ def _check_version(document: Mapping[str, Any]) -> None:
         raise TwinInvalid("schemaVersion", shown(("schemaVersion",), version), str(error)) from None
 
 
-def _refuse_passwords(path: tuple[int | str, ...], value: Any) -> None:
+def _refuse_passwords(path: Path, value: Any) -> None:
     """A password has no place in a twin, under whatever key: every reader of the hub sees it."""
     if isinstance(value, Mapping):
         for key, each in value.items():
@@ -189,8 +209,8 @@ def _refuse_duplicates(document: Mapping[str, Any]) -> None:
             )
 
 
-def _warnings(path: tuple[int | str, ...], value: Any) -> Iterator[str]:
-    """One sentence for every key that nobody knows, however deep."""
+def _unknown(path: Path, value: Any) -> Iterator[tuple[Path, str]]:
+    """Path and sentence of every key that nobody knows, however deep."""
     if isinstance(value, ContractModel):
         names = {
             info.alias or name: getattr(value, name)
@@ -199,9 +219,21 @@ def _warnings(path: tuple[int | str, ...], value: Any) -> Iterator[str]:
         for key in value.model_extra or ():
             near = difflib.get_close_matches(key, names, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            yield f"{format_path((*path, key), 'desired')} is not known and ignored{hint}"
+            place = (*path, key)
+            yield place, f"{format_path(place, 'desired')} is not known and ignored{hint}"
         for key, each in names.items():
-            yield from _warnings((*path, key), each)
+            yield from _unknown((*path, key), each)
     elif isinstance(value, tuple):
         for index, each in enumerate(value):
-            yield from _warnings((*path, index), each)
+            yield from _unknown((*path, index), each)
+
+
+def _without(document: Document, paths: Iterable[Path]) -> Document:
+    """A copy of ``document`` that lacks the keys at ``paths``."""
+    pruned = copy.deepcopy(document)
+    for path in paths:
+        place: Any = pruned
+        for step in path[:-1]:
+            place = place[step]
+        del place[path[-1]]
+    return pruned
