@@ -60,11 +60,9 @@ class ParentAddress:
     proxy: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for key, host in [
-            ("host", self.host),
-            *(("realmHosts", each) for each in self.realm_hosts),
-        ]:
-            _origin(key, self.protocol, host)
+        _check_host("host", self.host)
+        for host in self.realm_hosts:
+            _check_host("realmHosts", host)
 
     @property
     def url(self) -> httpx.URL:
@@ -127,12 +125,12 @@ def _place(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or PORTS.get(url.scheme)
 
 
-def _origin(key: str, protocol: str, host: str) -> None:
+def _check_host(key: str, host: str) -> None:
     remedy = "give `host` or `host:port`, without a scheme, path or user name"
     if not host or any(character in host for character in "/\\@?# ") or not host.isprintable():
         raise ConfigurationError(key, host, remedy)
     try:
-        url = httpx.URL(f"{protocol}://{host}/")
+        url = httpx.URL(f"https://{host}/")
     except (httpx.InvalidURL, ValueError) as error:
         raise ConfigurationError(key, host, remedy) from error
     if not url.host:

@@ -48,7 +48,7 @@ class Answer:
     @property
     def media_type(self) -> str:
         """``Content-Type`` without parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
     async def json(self) -> Any:
         """The body parsed, in a thread when it is big; raise `ParentFailed` if it is no JSON."""

@@ -83,7 +83,7 @@ def ask_for_token(
 
 
 def _get(wanted: TokenRequest, credentials: Credentials | None) -> httpx.Request:
-    query = [*wanted.realm.params.multi_items()]
+    query: list[tuple[str, str | int | float | bool | None]] = [*wanted.realm.params.multi_items()]
     if wanted.service:
         query.append(("service", wanted.service))
     query += [("scope", scope) for scope in wanted.scope.split()]

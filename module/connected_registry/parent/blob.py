@@ -51,7 +51,7 @@ class BlobReader:
 
     def __init__(self, session: ParentSession) -> None:
         self._session = session
-        self._validators: dict[Digest, tuple[str, str]] = {}
+        self._validators: dict[Digest, str] = {}
 
     @asynccontextmanager
     async def open(
@@ -87,7 +87,7 @@ class BlobReader:
         if offset:
             headers["Range"] = f"bytes={offset}-"
             if digest in self._validators:
-                headers["If-Range"] = self._validators[digest][1]
+                headers["If-Range"] = self._validators[digest]
         ask = Ask(
             "GET",
             f"v2/{repository}/blobs/{digest}",
@@ -109,7 +109,7 @@ class BlobReader:
         if self._session.address.is_own(response.url) and _STRONG.fullmatch(etag):
             if len(self._validators) >= MOST_VALIDATORS:
                 self._validators.clear()
-            self._validators[digest] = (response.url.path, etag)
+            self._validators[digest] = etag
 
 
 def _promised(response: httpx.Response, offset: int, size: int | None) -> _Part:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from connected_registry.errors import ConfigurationError
 
-IDENTITY_TOKEN_USER: Final = "00000000-0000-0000-0000-000000000000"
+IDENTITY_TOKEN_USER: Final = "00000000-0000-0000-0000-000000000000"  # noqa: S105 a name
 """The user name that says, at Azure registries, that the password is a refresh token."""
 
 

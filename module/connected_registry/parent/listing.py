@@ -46,7 +46,10 @@ class ListedTag:
 
 @dataclass(frozen=True, slots=True)
 class TagListing:
-    """Every tag of a repository, each once, in the parent's order; ``skipped`` had no valid name."""
+    """Every tag of a repository, each once, in the parent's order.
+
+    ``skipped`` counts entries whose name cannot be a tag's.
+    """
 
     tags: tuple[ListedTag, ...]
     skipped: int = 0
@@ -71,19 +74,18 @@ class Listings:
         """
         if self._has_details is not False:
             try:
-                listing = await self._detailed_tags(repository)
-            except _NotThere:
-                pass
+                detailed = await self._detailed_tags(repository)
             except ParentUnauthorized:
                 return await self._plain_tags(repository)
-            else:
+            if detailed is not None:
                 self._has_details = True
-                return listing
+                return detailed
         listing = await self._plain_tags(repository)
         self._has_details = False
         return listing
 
-    async def _detailed_tags(self, repository: RepositoryName) -> TagListing:
+    async def _detailed_tags(self, repository: RepositoryName) -> TagListing | None:
+        """None where the parent does not seem to have this listing."""
         path = f"acr/v1/{repository}/_tags"
         known = self._has_details is True
         passing = frozenset() if known else ABSENT
@@ -91,7 +93,7 @@ class Listings:
         access = Access("details", repository)
         async for page in walk(self._session, path, access, "tags", passing=passing):
             if not known and (page.answer.status in ABSENT or page.items is None):
-                raise _NotThere
+                return None
             await collected.add(page, _detailed_tag)
         return collected.listing()
 
@@ -136,7 +138,7 @@ class Listings:
         async for page in pages:
             if page.answer.status in ABSENT and page.answer.code == "NAME_UNKNOWN":
                 raise ParentNotFound(f"{page.answer.asked}: there is no such repository")
-            if not page.answer.status == 200 or page.items is None:
+            if page.answer.status != 200 or page.items is None:
                 self._no_referrers_until = self._clock() + ASK_AGAIN
                 return None
             before = len(found)
@@ -149,10 +151,6 @@ class Listings:
             _check_count(len(found), self._session.limits.referrers, page.answer)
             page.learned_something = len(found) > before
         return list(found.values())
-
-
-class _NotThere(Exception):
-    """The parent does not have Azure's listing."""
 
 
 class _Tags:
