@@ -89,6 +89,8 @@ class ImageCommit:
     blobs: tuple[tuple[Digest, int], ...] = ()
     origin: Origin = "parent"
     confirmed_at: datetime | None = None
+    companions: tuple[tuple[Tag, Digest], ...] = ()
+    """Signature tags and the like, each naming one of ``manifests``; they move with the tags."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import Row, Select, delete, select
 from sqlmodel import Session, col
 
 from connected_registry.errors import (
     BlobUnknown,
     DigestInvalid,
+    ManifestBlobUnknown,
     ManifestUnknown,
     OperationNotAllowed,
     StorageError,
@@ -274,6 +275,10 @@ class Registry:
                 raise DigestInvalid(detail={"digest": digest})
             self._blobs.put(manifest.content, digest.algorithm)
         self._blobs.settle()
+        named = [
+            *(((tag,), digest) for tag, digest in commit.companions),
+            (commit.tags, commit.root),
+        ]
         with self._database.write() as session:
             now = self._clock()
             repository_id = rows.make_repository(session, commit.repository, now)
@@ -282,22 +287,26 @@ class Registry:
                 rows.link_blob(session, repository_id, digest, size, now)
             for digest, manifest in manifests:
                 self._must_hold(digest, manifest.size)
-                rows.check_references(session, repository_id, manifest)
+                try:
+                    rows.check_references(session, repository_id, manifest)
+                except ManifestBlobUnknown as error:
+                    raise StorageError(f"{digest} cannot be shown: {error}") from error
                 rows.add_manifest(session, repository_id, digest, manifest, commit.origin, now)
             if not rows.manifest_sizes(session, repository_id, [commit.root]):
                 raise StorageError(f"{commit.root} is not among the manifests of its image")
-            rows.move_tags(
-                session,
-                repository_id,
-                commit.tags,
-                commit.root,
-                commit.origin,
-                now,
-                commit.confirmed_at,
-            )
+            for tags, digest in named:
+                rows.move_tags(
+                    session,
+                    repository_id,
+                    tags,
+                    digest,
+                    commit.origin,
+                    now,
+                    commit.confirmed_at,
+                )
         self._cache.drop(
             commit.repository,
-            tags=commit.tags,
+            tags=[tag for tags, _ in named for tag in tags],
             digests=[digest for digest, _ in (*manifests, *commit.blobs)],
         )
 
@@ -392,12 +401,15 @@ class Registry:
             raise StorageError(f"{digest} {state}; {size} bytes were expected")
 
 
-def _find_manifest(
-    session: Session, repository: str, reference: Tag | Digest
-) -> ManifestRow | None:
-    statement = select(ManifestRow).join(
-        RepositoryRow, col(RepositoryRow.id) == col(ManifestRow.repository_id)
-    )
+def _find_manifest(session: Session, repository: str, reference: Tag | Digest) -> Row[Any] | None:
+    statement: Select[Any] = select(
+        col(ManifestRow.digest),
+        col(ManifestRow.media_type),
+        col(ManifestRow.size),
+        col(ManifestRow.subject),
+        col(ManifestRow.artifact_type),
+        col(ManifestRow.pushed_at),
+    ).join(RepositoryRow, col(RepositoryRow.id) == col(ManifestRow.repository_id))
     if isinstance(reference, Digest):
         statement = statement.where(col(ManifestRow.digest) == reference)
     else:
@@ -407,7 +419,7 @@ def _find_manifest(
             & (col(TagRow.digest) == col(ManifestRow.digest)),
         ).where(col(TagRow.name) == reference)
     statement = statement.where(col(RepositoryRow.name) == repository)
-    return session.execute(statement).scalar_one_or_none()
+    return session.execute(statement).one_or_none()
 
 
 def _linked_size(session: Session, repository: str, digest: Digest) -> int | None:
