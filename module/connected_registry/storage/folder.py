@@ -12,6 +12,7 @@ No name in it is ever made from what a client or a parent sent, except a checked
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -116,19 +117,21 @@ class DataFolder:
 
 
 def _make_root(path: Path) -> None:
-    if not path.is_symlink():
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     _make_private(path)
 
 
 def _make_private(path: Path) -> None:
     """A real folder of this user's that nobody else can enter."""
-    path.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
     facts = path.lstat()
     if stat.S_ISLNK(facts.st_mode):
         raise StorageError(
             f"cannot use data folder: {path} is a symbolic link: name the real folder instead"
         )
+    if not stat.S_ISDIR(facts.st_mode):
+        raise StorageError(f"cannot use data folder: {path} is not a folder: choose another name")
     if facts.st_uid != os.geteuid():
         raise StorageError(
             f"cannot use data folder: {path} belongs to user {facts.st_uid} and this process runs "

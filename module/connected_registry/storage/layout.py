@@ -25,6 +25,8 @@ REF_NAME: Final = "org.opencontainers.image.ref.name"
 REPOSITORY: Final = "com.connected-registry.repository"
 """Annotation of every entry: the repository that shows it."""
 
+_DESCRIPTOR: Final = (col(ManifestRow.media_type), col(ManifestRow.digest), col(ManifestRow.size))
+
 
 class Layout:
     """Writes the index of one data folder."""
@@ -49,7 +51,7 @@ class Layout:
 
 def _tagged(session: Session) -> list[dict[str, Any]]:
     statement = (
-        select(col(RepositoryRow.name), col(TagRow.name), ManifestRow)
+        select(col(RepositoryRow.name), col(TagRow.name), *_DESCRIPTOR)
         .join(TagRow, col(TagRow.repository_id) == col(RepositoryRow.id))
         .join(
             ManifestRow,
@@ -59,8 +61,8 @@ def _tagged(session: Session) -> list[dict[str, Any]]:
         .order_by(col(RepositoryRow.name), col(TagRow.name))
     )
     return [
-        _entry(manifest, {REF_NAME: f"{repository}:{tag}", REPOSITORY: repository})
-        for repository, tag, manifest in session.execute(statement)
+        _entry(descriptor, {REF_NAME: f"{repository}:{tag}", REPOSITORY: repository})
+        for repository, tag, *descriptor in session.execute(statement)
     ]
 
 
@@ -78,21 +80,17 @@ def _roots(session: Session) -> list[dict[str, Any]]:
         col(holder.repository_id) == col(ManifestRow.repository_id),
     )
     statement = (
-        select(col(RepositoryRow.name), ManifestRow)
+        select(col(RepositoryRow.name), *_DESCRIPTOR)
         .join(ManifestRow, col(ManifestRow.repository_id) == col(RepositoryRow.id))
         .where(~tagged, ~inside)
         .order_by(col(RepositoryRow.name), col(ManifestRow.digest))
     )
     return [
-        _entry(manifest, {REPOSITORY: repository})
-        for repository, manifest in session.execute(statement)
+        _entry(descriptor, {REPOSITORY: repository})
+        for repository, *descriptor in session.execute(statement)
     ]
 
 
-def _entry(manifest: ManifestRow, annotations: dict[str, str]) -> dict[str, Any]:
-    return {
-        "mediaType": manifest.media_type,
-        "digest": manifest.digest,
-        "size": manifest.size,
-        "annotations": annotations,
-    }
+def _entry(descriptor: list[Any], annotations: dict[str, str]) -> dict[str, Any]:
+    media_type, digest, size = descriptor
+    return {"mediaType": media_type, "digest": digest, "size": size, "annotations": annotations}

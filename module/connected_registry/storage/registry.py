@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, delete, select
+from sqlalchemy import Row, delete, select
 from sqlmodel import Session, col
 
 from connected_registry.errors import (
@@ -402,7 +402,7 @@ class Registry:
 
 
 def _find_manifest(session: Session, repository: str, reference: Tag | Digest) -> Row[Any] | None:
-    statement: Select[Any] = select(
+    statement = select(
         col(ManifestRow.digest),
         col(ManifestRow.media_type),
         col(ManifestRow.size),

@@ -30,6 +30,9 @@ from connected_registry.storage.models import (
     TagRow,
 )
 
+_DERIVED: Final = ("artifact_type", "subject", "annotations")
+"""What another media type can read out of the same bytes."""
+
 _VARIABLES: Final = 500
 """Values named in one ``IN (...)``."""
 
@@ -152,22 +155,23 @@ def add_manifest(
     """Show a stored manifest in the repository, and return since when it is shown there."""
     record_content(session, digest, manifest.size, now)
     subject = manifest.subject
+    values = {
+        "repository_id": repository_id,
+        "digest": digest,
+        "media_type": manifest.media_type,
+        "artifact_type": manifest.artifact_type,
+        "size": manifest.size,
+        "subject": None if subject is None else subject.digest,
+        "annotations": None if subject is None else dict(manifest.annotations),
+        "origin": origin,
+        "pushed_at": now,
+    }
     session.execute(
         insert(ManifestRow)
-        .values(
-            repository_id=repository_id,
-            digest=digest,
-            media_type=manifest.media_type,
-            artifact_type=manifest.artifact_type,
-            size=manifest.size,
-            subject=None if subject is None else subject.digest,
-            annotations=None if subject is None else dict(manifest.annotations),
-            origin=origin,
-            pushed_at=now,
-        )
+        .values(values)
         .on_conflict_do_update(
             index_elements=["repository_id", "digest"],
-            set_={"media_type": manifest.media_type, "artifact_type": manifest.artifact_type},
+            set_={name: values[name] for name in ("media_type", *_DERIVED)},
         )
     )
     if edges := _edges(digest, manifest):
