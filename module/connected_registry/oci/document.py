@@ -14,6 +14,7 @@ MAX_DEPTH: Final = 32
 _INT64 = range(-(2**63), 2**63)
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
+_TOO_DEEP = b"[" * (MAX_DEPTH + 1)
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
@@ -56,11 +57,14 @@ def _check_depth(content: bytes) -> None:
         return
     skeleton = _STRINGS.sub(b"", content).translate(_TO_SQUARE, _NO_BRACKETS)
     for _ in range(MAX_DEPTH):
+        if _TOO_DEEP in skeleton:
+            break
         shorter = skeleton.replace(b"[]", b"")
         if len(shorter) == len(skeleton):
-            break
+            # what is left never closes, which the parser tells better unless it is deep as well
+            return
         skeleton = shorter
-    if skeleton.count(b"[") > 0 and (b"[]" in skeleton or skeleton.count(b"[") > MAX_DEPTH):
+    if b"[" in skeleton:
         raise ManifestInvalid(f"the manifest is nested deeper than {MAX_DEPTH} levels")
 
 

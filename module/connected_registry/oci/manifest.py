@@ -23,6 +23,16 @@ from connected_registry.oci.digest import Digest
 from connected_registry.oci.document import parse_object
 from connected_registry.oci.platform import Platform
 
+__all__ = [
+    "MAX_DESCRIPTORS",
+    "MAX_MANIFEST",
+    "Descriptor",
+    "Kind",
+    "Manifest",
+    "Platform",
+    "select_children",
+]
+
 MAX_MANIFEST: Final = 4 * 2**20
 """Largest manifest taken, in bytes: what the specification says everyone should handle."""
 
@@ -59,12 +69,15 @@ class Manifest:
     def parse(cls, content: bytes, media_type: str) -> Self:
         """Raise `ManifestInvalid` or `ManifestTooLarge` with a sentence for what cannot be taken.
 
-        ``media_type`` is a Content-Type header; parameters are ignored. Where it is empty the
-        document's own ``mediaType`` counts, or its shape. Unknown types are taken as `Kind.OTHER`.
+        ``media_type`` is a Content-Type header; parameters are ignored. Where it is empty or
+        general, as plain JSON is, the document's own ``mediaType`` counts, or its shape. Unknown
+        types are taken as `Kind.OTHER`: any JSON object, of which nothing else is known.
         """
         if len(content) > MAX_MANIFEST:
             raise ManifestTooLarge(f"the manifest is larger than {MAX_MANIFEST} bytes")
         given = _check_type(media_type) if media_type else ""
+        if given in types.GENERAL:
+            given = ""
         document = parse_object(content)
         if _has(document, "manifests") and (_has(document, "layers") or _has(document, "config")):
             raise ManifestInvalid("the manifest is both an index and an image; it can be only one")
@@ -123,18 +136,23 @@ def select_children(manifest: Manifest, platforms: Collection[Platform]) -> tupl
     """
     if not platforms:
         return manifest.children
-    dropped = {
-        child.digest
-        for child in manifest.children
-        if child.platform is not None
-        and str(child.platform) != "unknown/unknown"
-        and child.attestation_for is None
-        and not any(child.platform.matches(wanted) for wanted in platforms)
-    }
+    images = [child for child in manifest.children if child.attestation_for is None]
+    kept = {child.digest for child in images if _runs_on(child, platforms)}
+    dropped = {child.digest for child in images} - kept
     return tuple(
         child
         for child in manifest.children
-        if child.digest not in dropped and child.attestation_for not in dropped
+        if (child.attestation_for or child.digest) not in dropped
+    )
+
+
+def _runs_on(child: Descriptor, platforms: Collection[Platform]) -> bool:
+    """Whether it is for one of ``platforms``, or for none in particular."""
+    platform = child.platform
+    return (
+        platform is None
+        or platform.os == "unknown"
+        or any(platform.matches(wanted) for wanted in platforms)
     )
 
 

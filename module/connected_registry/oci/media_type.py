@@ -26,6 +26,9 @@ SCHEMA1: Final = frozenset(
 )
 """Docker's first form, which no current client reads."""
 
+GENERAL: Final = frozenset({"application/json", "application/octet-stream"})
+"""Types that say nothing of a manifest's form, sent by plain file servers."""
+
 MANIFESTS: Final = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST)
 """What to ask a parent for, in order of preference."""
 

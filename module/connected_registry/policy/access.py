@@ -213,7 +213,10 @@ def check_access(tokens: Iterable[ClientToken], scope_maps: Iterable[ScopeMap]) 
     known = {scope_map.name for scope_map in SYSTEM_SCOPE_MAPS}
     for scope_map in scope_maps:
         if scope_map.name in known:
-            raise ValueError(f"scope map {scope_map.name!r} is defined twice; keep one")
+            raise ValueError(
+                f"scope map {scope_map.name!r} is defined twice or has the name of a built-in one; "
+                "keep one, under another name"
+            )
         known.add(scope_map.name)
     seen = set()
     for token in tokens:

@@ -18,7 +18,7 @@ _REMEDY = (
     "or 'team/app@*:push'"
 )
 _FORM = re.compile(
-    r"(?P<name>[^:@]+)(?::(?P<tag>[^:@]+)|@(?P<digest>\*|[^:@]+:[^:@]+))?:(?P<action>push|delete|\*)"
+    r"(?P<name>[^:@]+)(?::(?P<tag>[^:@]+))?(?:@(?P<digest>\*|[^:@]+:[^:@]+))?:(?P<action>push|delete|\*)"
 )
 
 
@@ -33,7 +33,7 @@ class NotificationPattern:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raise `ValueError` unless ``text`` is a pattern; it has a tag or a digest, never both."""
+        """Raise `ValueError` unless ``text`` is a pattern."""
         found = _FORM.fullmatch(text)
         if found is None:
             raise ValueError(_REMEDY)

@@ -21,6 +21,7 @@ _COST: Final = (14, 8, 5)
 _SALT_BYTES: Final = 16
 _KEY_BYTES: Final = 32
 _MAX_MEMORY: Final = 64 * 2**20
+_MAX_WORK: Final = 2**21
 _FORM = re.compile(
     r"scrypt\$(?P<ln>[1-9]\d?)\$(?P<r>[1-9]\d?)\$(?P<p>[1-9]\d?)"
     r"\$(?P<salt>[A-Za-z0-9+/=]{1,200})\$(?P<key>[A-Za-z0-9+/=]{1,200})",
@@ -52,7 +53,7 @@ class PasswordHash:
         if found is None:
             raise ValueError(_REMEDY)
         ln, r, p = int(found["ln"]), int(found["r"]), int(found["p"])
-        if not 10 <= ln <= 17 or p > 16 or 128 * r * 2**ln > _MAX_MEMORY:
+        if ln < 10 or 128 * r * 2**ln > _MAX_MEMORY or r * p * 2**ln > _MAX_WORK:
             raise ValueError(f"{_REMEDY}; its cost parameters are out of bounds")
         try:
             salt = base64.b64decode(found["salt"], validate=True)
