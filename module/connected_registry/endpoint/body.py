@@ -1,0 +1,124 @@
+"""Request bodies, read with limits on size and patience."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from connected_registry.errors import RegistryError, RequestInvalid, RequestTimeout
+
+BATCH: Final = 1024 * 1024
+"""Bytes handed on at once: enough for hashing and writing to be worth a thread."""
+
+PATIENCE: Final = 60.0
+"""Seconds in which at least `FLOOR` bytes must arrive."""
+
+FLOOR: Final = 1024
+
+_COURTESY: Final = 256 * 1024
+_COURTESY_SECONDS: Final = 2.0
+
+
+class Body:
+    """The body of one request; can be read once."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        headers = dict(scope["headers"])
+        self.length = _content_length(headers.get(b"content-length"))
+        """What was announced; ``None`` where it is sent in chunks."""
+        if b"transfer-encoding" in headers:
+            self.length = None
+        elif self.length is None:
+            self.length = 0
+        self.finished = self.length == 0
+        self._awaits_continue = headers.get(b"expect", b"").lower() == b"100-continue"
+
+    async def batches(self) -> AsyncIterator[bytes]:
+        """The bytes in pieces of about `BATCH`.
+
+        Raises `ClientDisconnect`, after handing on what came before, and `RequestTimeout`.
+        """
+        pieces: list[bytes] = []
+        gathered = 0
+        broken: Exception | None = None
+        try:
+            async for piece in self._pieces():
+                pieces.append(piece)
+                gathered += len(piece)
+                if gathered >= BATCH:
+                    yield b"".join(pieces)
+                    pieces, gathered = [], 0
+        except (ClientDisconnect, RequestTimeout) as error:
+            broken = error
+        if pieces:
+            yield b"".join(pieces)
+        if broken is not None:
+            raise broken
+
+    async def read(self, limit: int, refusal: RegistryError) -> bytes:
+        """The whole body; raises ``refusal`` as soon as it is longer than ``limit``."""
+        if self.length is not None and self.length > limit:
+            raise refusal
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self._pieces():
+            size += len(piece)
+            if size > limit:
+                raise refusal
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def settle(self) -> bool:
+        """Whether the connection can be used again after an early answer.
+
+        A short rest of the body is read and dropped for that; a long one is not waited for, nor
+        one that the client holds back until it is asked for.
+        """
+        if self.finished or (self.length is not None and self.length > _COURTESY):
+            return self.finished
+        if self._awaits_continue:
+            return False
+        size = 0
+        try:
+            async with asyncio.timeout(_COURTESY_SECONDS):
+                async for piece in self._pieces():
+                    size += len(piece)
+                    if size > _COURTESY:
+                        break
+        except (TimeoutError, ClientDisconnect, RequestTimeout):
+            return False
+        return self.finished
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        due = FLOOR
+        loop = asyncio.get_running_loop()
+        self._awaits_continue = False
+        deadline = loop.time() + PATIENCE
+        while not self.finished:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await self._receive()
+            except TimeoutError:
+                raise RequestTimeout from None
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            piece = message.get("body", b"")
+            self.finished = not message.get("more_body", False)
+            due -= len(piece)
+            if due <= 0:
+                due, deadline = FLOOR, loop.time() + PATIENCE
+            if piece:
+                yield piece
+
+
+def _content_length(value: bytes | None) -> int | None:
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 19:
+        raise RequestInvalid("malformed Content-Length")
+    return int(value)
