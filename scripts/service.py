@@ -112,9 +112,11 @@ class Service:
 
 def check_free(listen: str) -> None:
     """Raise `ServiceError` when another program listens there."""
-    host, _, port = listen.rpartition(":")
+    host, colon, port = listen.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        if not colon:
+            raise ValueError(listen)
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host.strip("[]"), int(port)))
