@@ -200,8 +200,7 @@ class Uploads:
     def cancel(self, upload: Upload) -> None:
         """End the session and drop its bytes."""
         with self.claim(upload):
-            if upload.digest is not None:
-                raise BlobUploadUnknown
+            self._must_be_active(upload)
             self._forget(upload)
 
     def expire(self, idle: timedelta) -> int:
@@ -284,10 +283,13 @@ class Uploads:
         upload.offset += len(view)
         return upload.offset
 
-    def _open(self, upload: Upload) -> int:
+    def _must_be_active(self, upload: Upload) -> None:
         with self._lock:
             if self._active.get(upload.id) is not upload:
                 raise BlobUploadUnknown
+
+    def _open(self, upload: Upload) -> int:
+        self._must_be_active(upload)
         try:
             return upload.open()
         except FileNotFoundError:
