@@ -186,11 +186,22 @@ def _text(event: MutableMapping[str, Any], fold_exception: Any) -> str:
             continue
         if key == "exception":
             parts.append(f"exception={_quoted(fold_exception(str(value)))}")
-        elif _SECRET_KEY.search(key):
-            parts.append(f"{key}={HIDDEN}")
         else:
-            parts.append(f"{key}={_quoted(_printed(value))}")
+            parts.append(f"{key}={_printed(_clean(key, value))}")
     return one_line(redact(" ".join(parts)))
+
+
+def _clean(key: str, value: object) -> object:
+    """``value`` with secrets taken out at any depth, before quoting hides what surrounds them."""
+    if _SECRET_KEY.search(key):
+        return HIDDEN
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {str(name): _clean(str(name), each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean("", each) for each in value]
+    return value
 
 
 def _printed(value: object) -> str:
@@ -198,15 +209,9 @@ def _printed(value: object) -> str:
         return json.dumps(value)
     if isinstance(value, datetime | date):
         return value.isoformat()
-    if isinstance(value, Mapping):
-        hidden = {
-            str(key): HIDDEN if _SECRET_KEY.search(str(key)) else each
-            for key, each in value.items()
-        }
-        return json.dumps(hidden, default=str, ensure_ascii=False)
-    if isinstance(value, list | tuple | set | frozenset):
-        return json.dumps(list(value), default=str, ensure_ascii=False)
-    return str(value)
+    if isinstance(value, dict | list):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return _quoted(str(value))
 
 
 def _quoted(text: str) -> str:

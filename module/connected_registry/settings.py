@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -32,6 +33,7 @@ from connected_registry.errors import ConfigurationError
 __all__ = ["ConnectionString", "ListenAddress", "ParentSettings", "Settings", "settings_rows"]
 
 PREFIX: Final = "CONNECTED_REGISTRY_"
+_HUB_VARIABLES: Final = ("IOTEDGE_", "EdgeHub", "EdgeModule", f"{PREFIX}HUB_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +97,6 @@ class Settings(BaseSettings):
         None,
         "`host[:port]` in place of the connection string's `ParentGatewayEndpoint`",
     )
-    hub_host: str | None = _original(
-        "IOTEDGE_IOTHUBHOSTNAME", None, "set by IoT Edge: the hub, a label of every metric"
-    )
-    device_id: str | None = _original(
-        "IOTEDGE_DEVICEID", None, "set by IoT Edge: the device, a label of every metric"
-    )
-    module_id: str | None = _original(
-        "IOTEDGE_MODULEID", None, "set by IoT Edge: the module, a label of every metric"
-    )
     listen: str = _ours("LISTEN", "0.0.0.0:8080", "`host:port` that the endpoint listens on")
     twin: Path | None = _ours(
         "TWIN", None, "file with the desired properties, watched for changes; used without a hub"
@@ -141,6 +134,43 @@ class Settings(BaseSettings):
         "`edge` for IoT Edge's line form, `plain` for people, `auto` by the terminal",
     )
 
+    hub_connection_string: SecretStr | None = _ours(
+        "HUB_CONNECTION_STRING", None, "a module's connection string, for a hub without IoT Edge"
+    )
+    hub_ca_file: Path | None = _ours(
+        "HUB_CA_FILE", None, "PEM file with the authorities that the hub's TLS is checked by"
+    )
+    hub_websockets: str | None = _ours(
+        "HUB_WEBSOCKETS", None, "`true`: reach the hub by websockets on port 443"
+    )
+    hub_proxy: SecretStr | None = _ours(
+        "HUB_PROXY", None, "`http://`, `socks4://` or `socks5://` proxy to the hub"
+    )
+    edge_hub_connection_string: SecretStr | None = _original(
+        "EdgeHubConnectionString", None, "set by the IoT Edge simulator: the module's identity"
+    )
+    edge_hub_ca_file: Path | None = _original(
+        "EdgeModuleCACertificateFile", None, "set by the IoT Edge simulator: its authorities"
+    )
+    workload_uri: str | None = _original(
+        "IOTEDGE_WORKLOADURI", None, "set by IoT Edge: where identities and certificates come from"
+    )
+    workload_api_version: str | None = _original(
+        "IOTEDGE_APIVERSION", None, "set by IoT Edge: version of the workload API"
+    )
+    hub_host: str | None = _original("IOTEDGE_IOTHUBHOSTNAME", None, "set by IoT Edge: the hub")
+    gateway_host: str | None = _original(
+        "IOTEDGE_GATEWAYHOSTNAME", None, "set by IoT Edge: the device's own name"
+    )
+    edge_parent_host: str | None = _original(
+        "IOTEDGE_PARENTHOSTNAME", None, "set by IoT Edge on a nested device: the device above"
+    )
+    device_id: str | None = _original("IOTEDGE_DEVICEID", None, "set by IoT Edge: the device")
+    module_id: str | None = _original("IOTEDGE_MODULEID", None, "set by IoT Edge: the module")
+    module_generation: str | None = _original(
+        "IOTEDGE_MODULEGENERATIONID", None, "set by IoT Edge: the module's generation"
+    )
+
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """Read the environment; ``overrides`` (by field name) come from the command line.
@@ -166,6 +196,18 @@ class Settings(BaseSettings):
         if self.metrics_listen is None:
             return None
         return ListenAddress.parse(f"{PREFIX}METRICS_LISTEN", self.metrics_listen)
+
+    @property
+    def hub_environment(self) -> Mapping[str, str]:
+        """What the hub's identity, route and workload API are read from, by variable name."""
+        found: dict[str, str] = {}
+        for name, info in type(self).model_fields.items():
+            variable = str(info.validation_alias)
+            value = getattr(self, name)
+            if value is not None and variable.startswith(_HUB_VARIABLES):
+                secret = isinstance(value, SecretStr)
+                found[variable] = value.get_secret_value() if secret else str(value)
+        return found
 
     @property
     def connection(self) -> ConnectionString | None:
