@@ -106,6 +106,29 @@ def _depth(value: object) -> int:
     return int(nested) + max((_depth(item) for item in inner), default=0)
 
 
+def nested(depth: int) -> list[object]:
+    """Lists in lists, ``depth`` of them."""
+    return [nested(depth - 1)] if depth > 1 else []
+
+
+def beside(depth: int, sibling: int) -> list[object]:
+    """Lists in lists, each with a neighbour that is itself ``sibling`` deep."""
+    return [nested(sibling), beside(depth - 1, sibling)] if depth > 1 else []
+
+
+@pytest.mark.parametrize("value", [nested(31), beside(31, 1), beside(12, 20), [nested(30)] * 50])
+def test_what_is_just_not_too_deep_is_read(value: object) -> None:
+    """Thirty-two levels are read, however broad they are."""
+    assert parse_object(json.dumps({"a": value}).encode()) == {"a": value}
+
+
+@pytest.mark.parametrize("value", [nested(32), beside(32, 1), beside(40, 20), [nested(31)] * 50])
+def test_depth_is_found_among_neighbours(value: object) -> None:
+    """One level too many is found however many shallow or deep neighbours it has."""
+    with pytest.raises(ManifestInvalid, match="nested deeper than 32"):
+        parse_object(json.dumps({"a": value}).encode())
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, Final
 
 from connected_registry.errors import ManifestInvalid
@@ -71,11 +72,8 @@ def _check_depth(content: bytes) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise ManifestInvalid(f"the manifest has the key {key[:100]!r} twice in one object")
-            seen.add(key)
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ManifestInvalid(f"the manifest has the key {key[:100]!r} twice in one object")
     return found
 
 
