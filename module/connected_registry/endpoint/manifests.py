@@ -52,6 +52,7 @@ async def put_manifest(call: Call) -> Response:
         media_type,
         content,
         tags=tags,
+        sparse=call.services.sparse_pushes,
     )
     headers = {
         "Location": f"/v2/{call.repository}/manifests/{stored.digest}",

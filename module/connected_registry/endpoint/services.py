@@ -44,6 +44,8 @@ class EndpointServices:
     mode: Callable[[], Mode]
     health: Callable[[], Mapping[str, Any]]
     usage: Callable[[Pull], None] | None = None
+    sparse_pushes: bool = False
+    """Whether a pushed image may name blobs that were not pushed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,10 +117,12 @@ class Registry:
         *,
         tags: Sequence[Tag] = (),
         origin: Origin = "local",
+        sparse: bool = False,
     ) -> StoredManifest:
         """Store a manifest and let the reference and all ``tags`` name it, in one step.
 
-        A digest as reference must be that of ``content``, in its own algorithm. Raises
+        A digest as reference must be that of ``content``, in its own algorithm. A ``sparse`` image
+        may name blobs that the repository does not show. Raises
         `DigestInvalid`, `ManifestInvalid`, `ManifestBlobUnknown`, `DiskFull`.
         """
         if isinstance(reference, Digest):
@@ -132,12 +134,14 @@ class Registry:
         manifest = Manifest.parse(content, media_type)
         with self._database.read() as session:
             # Looked at twice: here so that a refused manifest leaves no file.
-            rows.check_references(session, rows.find_repository(session, repository), manifest)
+            known = rows.find_repository(session, repository)
+            rows.check_references(session, known, manifest, sparse=sparse)
         self._blobs.put(content, digest.algorithm)
         with self._database.write() as session:
             now = self._clock()
             self._must_hold(digest, len(content))
-            rows.check_references(session, rows.find_repository(session, repository), manifest)
+            known = rows.find_repository(session, repository)
+            rows.check_references(session, known, manifest, sparse=sparse)
             repository_id = rows.make_repository(session, repository, now)
             pushed_at = rows.add_manifest(session, repository_id, digest, manifest, origin, now)
             rows.move_tags(session, repository_id, named, digest, origin, now)

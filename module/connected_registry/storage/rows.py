@@ -116,11 +116,13 @@ def manifest_sizes(
     return found
 
 
-def check_references(session: Session, repository_id: int | None, manifest: Manifest) -> None:
+def check_references(
+    session: Session, repository_id: int | None, manifest: Manifest, *, sparse: bool = False
+) -> None:
     """Raise unless the repository shows every blob the manifest needs, in the size it states.
 
-    `ManifestBlobUnknown` names what is not there; a wrong size, also of a child manifest that is
-    there, is `ManifestInvalid`. Missing children are allowed: a sparse index.
+    `ManifestBlobUnknown` names what is not there, unless ``sparse``; a wrong size, also of a child
+    manifest that is there, is `ManifestInvalid`. Missing children are allowed: a sparse index.
     """
     required = {descriptor.digest for descriptor in manifest.blobs}
     children = {descriptor.digest for descriptor in manifest.children}
@@ -129,7 +131,8 @@ def check_references(session: Session, repository_id: int | None, manifest: Mani
     if repository_id is not None:
         linked = linked_sizes(session, repository_id, required)
         present = manifest_sizes(session, repository_id, children)
-    if missing := sorted(required - linked.keys()):
+    missing = sorted(required - linked.keys())
+    if missing and not sparse:
         raise ManifestBlobUnknown(
             f"the repository does not hold {missing[0]}, which the manifest names",
             detail=[{"digest": digest} for digest in missing[:100]],
