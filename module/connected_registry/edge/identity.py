@@ -15,7 +15,7 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -23,7 +23,7 @@ from urllib.parse import quote
 from pydantic import SecretStr
 
 from connected_registry.connection_string import HIDDEN
-from connected_registry.edge.workload import WorkloadAddress, WorkloadClient
+from connected_registry.edge.workload import CALL_LIMIT, WorkloadAddress, WorkloadClient
 from connected_registry.errors import ConfigurationError, EdgeError
 
 EDGE_HUB_STRING: Final = "EdgeHubConnectionString"
@@ -148,21 +148,23 @@ class KeyIdentity(HubIdentity):
         return base64.b64encode(hmac.new(key, data, hashlib.sha256).digest()).decode()
 
 
-def find_identity(environ: Mapping[str, str]) -> HubIdentity | None:
+def find_identity(
+    environ: Mapping[str, str], *, workload_limit: timedelta = CALL_LIMIT
+) -> HubIdentity | None:
     """The first of IoT Edge's, the simulator's and our own variables that are there.
 
     None: this replica stands alone. Raises `ConfigurationError` for half an identity: falling
     back silently would leave a module that is deaf and looks well.
     """
     if environ.get(WORKLOAD):
-        return _from_edge(environ)
+        return _from_edge(environ, workload_limit)
     for string, ca in ((EDGE_HUB_STRING, EDGE_HUB_CA), (OWN_STRING, OWN_CA)):
         if environ.get(string):
             return KeyIdentity.parse(string, environ[string], _ca_file(ca, environ.get(ca)))
     return None
 
 
-def _from_edge(environ: Mapping[str, str]) -> WorkloadIdentity:
+def _from_edge(environ: Mapping[str, str], call_limit: timedelta) -> WorkloadIdentity:
     for name in _EDGE_NAMES:
         if not environ.get(name):
             raise ConfigurationError(
@@ -178,6 +180,7 @@ def _from_edge(environ: Mapping[str, str]) -> WorkloadIdentity:
             module=environ["IOTEDGE_MODULEID"],
             generation=environ["IOTEDGE_MODULEGENERATIONID"],
             api_version=environ["IOTEDGE_APIVERSION"],
+            call_limit=call_limit,
         ),
     )
 

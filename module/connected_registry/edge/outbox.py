@@ -43,7 +43,7 @@ def new_event(
 
 
 class Outbox(Protocol):
-    """A bounded queue that survives restarts; synchronous, thread-safe. May raise `StorageError`."""
+    """A bounded, durable queue; synchronous and thread-safe. May raise `StorageError`."""
 
     @property
     def dropped(self) -> int:
