@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         (),
         "addresses or networks whose `X-Forwarded-*` headers are believed, by commas",
     )
+    sparse_pushes: Literal["refuse", "accept"] = _ours(
+        "SPARSE_PUSHES",
+        "refuse",
+        "`accept` lets ReadWrite clients push images that name layers they did not push",
+    )
     metrics_listen: str | None = _ours(
         "METRICS_LISTEN", None, "`host:port` of the Prometheus page; the container sets port 9600"
     )
