@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from connected_registry.policy.model import ContractModel, Items, Moment
+from connected_registry.policy.model import ContractModel, Items, Moment, Word
 from connected_registry.policy.password import check_hash, verify_password
 from connected_registry.policy.pattern import RepositoryPattern
 
@@ -26,6 +26,10 @@ _ACTION = re.compile(r"(?P<kind>repositories|gateway)/(?P<name>.+)/(?P<verb>[a-z
 _ACTION_REMEDY = (
     "must be an action such as 'repositories/team/app/content/read', with content/read, "
     "content/write, content/delete, metadata/read or metadata/write at the end"
+)
+_PLAIN_REMEDY = (
+    "plain passwords are not accepted; make a hash with 'connected-registry token hash' "
+    "and set it as passwords[].hash"
 )
 _PLAIN_KEYS: Final = frozenset({"password", "value", "secret", "plaintext", "plain", "text"})
 
@@ -40,7 +44,7 @@ class Action(StrEnum):
     METADATA_WRITE = "metadata/write"
 
 
-class Status(StrEnum):
+class Status(Word):
     """Whether a token works."""
 
     ENABLED = "enabled"
@@ -162,6 +166,13 @@ SYSTEM_SCOPE_MAPS: Final = (
 """The scope maps that exist without being defined, by the names they have in Azure."""
 
 
+def _refuse_plain(data: Any) -> Any:
+    """Refuse an object that has a plain password in it; the message must not repeat it."""
+    if isinstance(data, dict) and any(str(key).lower() in _PLAIN_KEYS for key in data):
+        raise ValueError(_PLAIN_REMEDY)
+    return data
+
+
 class Password(ContractModel):
     """One password of a token: never itself, only its hash."""
 
@@ -171,15 +182,9 @@ class Password(ContractModel):
     @model_validator(mode="before")
     @classmethod
     def _only_hashes(cls, data: Any) -> Any:
-        """Refuse a plain password; the message must not repeat it."""
-        if isinstance(data, str) or (
-            isinstance(data, dict) and any(str(key).lower() in _PLAIN_KEYS for key in data)
-        ):
-            raise ValueError(
-                "plain passwords are not accepted; make a hash with "
-                "'connected-registry token hash' and set it as 'hash'"
-            )
-        return data
+        if isinstance(data, str):
+            raise ValueError(_PLAIN_REMEDY)
+        return _refuse_plain(data)
 
     @field_validator("hash")
     @classmethod
@@ -198,6 +203,11 @@ class ClientToken(ContractModel):
     status: Annotated[Status, Field(strict=False)] = Status.ENABLED
     scope_map: Name
     passwords: Annotated[Items[Password], Field(max_length=2)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_plain_password(cls, data: Any) -> Any:
+        return _refuse_plain(data)
 
     def verifies(self, plain: str, now: datetime) -> bool:
         """Whether the token is enabled and ``plain`` is one of its passwords.

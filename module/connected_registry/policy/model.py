@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, TypeVar
+from enum import StrEnum
+from typing import Annotated, Any, Final, Self, TypeVar
 
 from cronsim import CronSim, CronSimError
 from pydantic import (
@@ -57,6 +58,7 @@ class ContractModel(BaseModel):
         populate_by_name=True,
         serialize_by_alias=True,
         validate_default=True,
+        hide_input_in_errors=True,  # what was given may be a password in the wrong place
     )
 
     @model_validator(mode="before")
@@ -66,6 +68,16 @@ class ContractModel(BaseModel):
         if isinstance(data, dict):
             return {key: value for key, value in data.items() if value is not None}
         return data
+
+
+class Word(StrEnum):
+    """One of a few words, taken in any case as Azure's own tools do."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if isinstance(value, str):
+            return next((word for word in cls if word.lower() == value.lower()), None)
+        return None
 
 
 def parse_duration(text: object) -> timedelta:

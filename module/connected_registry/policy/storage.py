@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import Field, field_validator
 
-from connected_registry.policy.model import Bytes, ContractModel, Cron, Duration, Items
+from connected_registry.policy.model import Bytes, ContractModel, Cron, Duration, Items, Word
 from connected_registry.policy.schedule import Schedule
 
 GIBIBYTE: Final = 2**30
 
 
-class _AnyCase(StrEnum):
-    """Words taken in any case, as Azure's own tools do."""
-
-    @classmethod
-    def _missing_(cls, value: Any) -> _AnyCase | None:
-        if isinstance(value, str):
-            for member in cls:
-                if member.value.lower() == value.lower():
-                    return member
-        return None
-
-
-class Eviction(_AnyCase):
+class Eviction(Word):
     """What to give up when the quota is reached."""
 
     NONE = "none"
     LEAST_RECENTLY_PULLED = "leastRecentlyPulled"
 
 
-class LogLevel(_AnyCase):
+class LogLevel(Word):
     """The least severe message that is logged."""
 
     DEBUG = "Debug"
@@ -43,7 +30,7 @@ class LogLevel(_AnyCase):
     NONE = "None"
 
 
-class AuditLogStatus(_AnyCase):
+class AuditLogStatus(Word):
     """Whether accesses are logged."""
 
     ENABLED = "Enabled"

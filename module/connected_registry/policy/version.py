@@ -16,7 +16,7 @@ import nodesemver
 MAX_RANGE: Final = 200
 """Longest range taken, in characters."""
 
-_VERSION = re.compile(r"[vV]?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:[-_.]([0-9A-Za-z._-]+))?", re.ASCII)
+_VERSION = re.compile(r"[vV]?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:[-_]([0-9A-Za-z._-]+))?", re.ASCII)
 _LEADING_ZEROS = re.compile(r"(?<![0-9A-Za-z-])0+(?=[0-9])")
 _REMEDY = "must be a version range such as '^1.2', '>=2 <4' or '1.x || 3.x'"
 
