@@ -98,8 +98,8 @@ def test_a_model_is_a_frozen_value() -> None:
         ("until", 5, "RFC 3339 time such as"),
         ("when", "* * * * * *", "five-field cron expression in UTC such as '0 3 * * *'"),
         ("when", 5, "valid string"),
-        ("words", "abc", "valid tuple"),
-        ("words", {"0": "a"}, "valid tuple"),
+        ("words", "abc", "must be an array"),
+        ("words", {"0": "a"}, "must be an array"),
         ("words", ["a"] * (MAX_ITEMS + 1), "at most 1000 items"),
     ],
 )
@@ -113,6 +113,14 @@ def test_wrong_values_are_refused_by_key(key: str, value: object, sentence: str)
 def test_a_wrong_item_is_refused_by_its_place() -> None:
     """An error in a list names the item."""
     assert complaint({"words": ["a", None]}).startswith("words.1: Input should be a valid string")
+
+
+def test_the_schema_says_what_the_model_does() -> None:
+    """The generated JSON Schema has the outer names, the formats and the bounds."""
+    schema = Example.model_json_schema()["properties"]
+    assert schema["howLong"]["format"] == "duration"
+    assert schema["words"]["maxItems"] == MAX_ITEMS
+    assert schema["maxSize"]["maximum"] == MAX_BYTES
 
 
 def test_what_is_no_object_is_refused() -> None:

@@ -118,7 +118,7 @@ def test_signatures_do_not_count_as_new_images() -> None:
         ({}, "name", "Field required"),
         ({"name": "A"}, "name", "must be a repository name such as 'team/app'"),
         ({"name": 5}, "name", "valid string"),
-        ({"name": "a", "tags": "latest"}, "tags", "valid tuple"),
+        ({"name": "a", "tags": "latest"}, "tags", "must be an array"),
         ({"name": "a", "tags": ["a b"]}, "tags.0", "must be a tag or a glob of tags such as"),
         ({"name": "a", "excludeTags": [""]}, "excludeTags.0", "must be a tag or a glob"),
         ({"name": "a", "semver": "x.y"}, "semver", "must be a version range such as"),

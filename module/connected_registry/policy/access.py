@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from connected_registry.policy.model import ContractModel, Items, Moment, Word
+from connected_registry.policy.model import ContractModel, Items, Moment, Pair, Word
 from connected_registry.policy.password import check_hash, verify_password
 from connected_registry.policy.pattern import RepositoryPattern
 
@@ -202,7 +202,7 @@ class ClientToken(ContractModel):
     name: Name
     status: Annotated[Status, Field(strict=False)] = Status.ENABLED
     scope_map: Name
-    passwords: Annotated[Items[Password], Field(max_length=2)] = ()
+    passwords: Pair[Password] = ()
 
     @model_validator(mode="before")
     @classmethod

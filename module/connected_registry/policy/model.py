@@ -145,8 +145,10 @@ def check_cron(text: str) -> str:
     return " ".join(fields)
 
 
-def _list_to_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+def _array(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be an array, written in square brackets")
+    return tuple(value)
 
 
 Cron = Annotated[str, AfterValidator(check_cron)]
@@ -173,5 +175,8 @@ Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 
 Item = TypeVar("Item")
 
-Items = Annotated[tuple[Item, ...], BeforeValidator(_list_to_tuple), Field(max_length=MAX_ITEMS)]
+Items = Annotated[tuple[Item, ...], Field(max_length=MAX_ITEMS), BeforeValidator(_array)]
 """A JSON array, kept as a tuple."""
+
+Pair = Annotated[tuple[Item, ...], Field(max_length=2), BeforeValidator(_array)]
+"""A JSON array of at most two."""
