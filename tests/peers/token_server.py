@@ -142,6 +142,7 @@ class TokenServer(ThreadedPeer):
 def _handler(server: TokenServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             self._answer(parse_qs(urlsplit(self.path).query))
