@@ -32,7 +32,8 @@
     │   ├── HubLost                 the session with the hub is over; the next one follows
     │   ├── HubRefused              the hub answered a request with an error status
     │   └── WorkloadFailed          the workload API is not there, or answered with an error
-    └── SyncStopped                 window closed, paused, cancelled or out of budget
+    ├── SyncStopped                 window closed, paused, cancelled or out of budget
+    └── SyncRefused                 a sync was asked for that may not start now
 """
 
 from __future__ import annotations
@@ -373,3 +374,7 @@ class HubRefused(EdgeError):
 
 class WorkloadFailed(EdgeError):
     """The workload API is not there, does not answer, or answered with an error."""
+
+
+class SyncRefused(ReplicaError):
+    """A sync was asked for that may not start now; the sentence says what to do."""
