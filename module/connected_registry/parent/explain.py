@@ -317,7 +317,7 @@ class Explainer:
 
 
 def _is_right(state: ImageState | None, held: Digest) -> bool:
-    return state is None or state.state in ("synced", "held back") and state.held == held
+    return state is None or (state.state in ("synced", "held back") and state.held == held)
 
 
 def _out_of_scope(image: ImageName) -> Explanation:

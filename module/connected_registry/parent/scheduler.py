@@ -105,7 +105,7 @@ class Scheduler:
         started = self._synchronizer.start(
             trigger, repositories=repositories, resync=resync, correlation_id=correlation_id
         )
-        self.wake()
+        self._changed.set()
         return started
 
     async def pause(self) -> None:
