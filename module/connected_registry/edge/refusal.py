@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -67,8 +68,12 @@ class Refusal:
 
     @classmethod
     def of(cls, error: ValidationError, root: str) -> Self:
-        """The first finding of pydantic; ``root`` names the document where it has no key."""
-        first = error.errors(include_url=False)[0]
+        """The first finding of pydantic; ``root`` names the document where it has no key.
+
+        A key that is not known goes first: it is often the misspelt form of one that is missing.
+        """
+        found = error.errors(include_url=False)
+        first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
         path = first["loc"]
         return cls(format_path(path, root), shown(path, first["input"]), _remedy(first))
 
@@ -92,7 +97,10 @@ def shown(path: tuple[int | str, ...], value: Any) -> object:
         return "(list)"
     if isinstance(value, str):
         text = without_password(value) if names and names[-1] in _HOST_KEYS else redact(value)
+        text = text.encode("utf-8", "backslashreplace").decode()
         return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "..."
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if value is None or isinstance(value, bool | int | float):
         return value
     return f"({type(value).__name__})"
