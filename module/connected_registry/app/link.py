@@ -1,0 +1,83 @@
+"""The link to the parent registry: client, synchronizer and their life together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from connected_registry import __version__
+from connected_registry.app.store import Store
+from connected_registry.edge.twin import Desired
+from connected_registry.parent.client import Credentials, ParentAddress, ParentClient
+from connected_registry.parent.scheduler import Scheduler
+from connected_registry.parent.sync import Orders, Synchronizer
+from connected_registry.settings import ParentSettings, Settings
+
+USER_AGENT = f"connected-registry/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class ParentChoice:
+    """Which parent, and who we are to it."""
+
+    address: ParentAddress
+    credentials: Credentials | None
+
+    @classmethod
+    def of(cls, settings: Settings, desired: Desired) -> Self | None:
+        """The environment's parent with the twin's ``parent`` laid over it; None: no parent."""
+        known = settings.parent
+        host, protocol = desired.parent.login_server, desired.parent.protocol
+        if host is None:
+            if known is None:
+                return None
+            host, protocol = known.host, known.protocol
+        known = known or ParentSettings(host)
+        address = ParentAddress(
+            host,
+            protocol,
+            realm_hosts=known.realm_hosts,
+            ca_file=known.ca_file,
+            proxy=known.proxy.get_secret_value() if known.proxy is not None else None,
+        )
+        if known.username is None or known.password is None:
+            return cls(address, None)
+        return cls(address, Credentials(known.username, known.password))
+
+
+class Link:
+    """One parent, as long as the configuration names it."""
+
+    def __init__(
+        self,
+        choice: ParentChoice,
+        store: Store,
+        *,
+        orders: Callable[[], Orders],
+        clock: Callable[[], datetime],
+        announce: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self.choice = choice
+        self._client = ParentClient(choice.address, choice.credentials, user_agent=USER_AGENT)
+        self.synchronizer = Synchronizer(
+            self._client,
+            store.registry,
+            store.blobs,
+            store.ledger,
+            orders=orders,
+            clock=clock,
+            announce=announce,
+        )
+        self.scheduler = Scheduler(self.synchronizer, store.ledger, orders=orders, clock=clock)
+
+    @property
+    def bytes_received(self) -> int:
+        """What came over the link since this parent was chosen."""
+        return self._client.bytes_received
+
+    async def close(self) -> None:
+        """Stop a running sync, its partial downloads kept, and hang up."""
+        await self.synchronizer.close()
+        await self._client.__aexit__()

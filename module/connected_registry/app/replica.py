@@ -1,0 +1,260 @@
+"""The composition root: every part of one replica, made here and joined by callables."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from connected_registry import log
+from connected_registry.app.access import access_rules, refuse_unguarded
+from connected_registry.app.facts import Sources, gather
+from connected_registry.app.housekeeping import Housekeeping
+from connected_registry.app.link import Link, ParentChoice
+from connected_registry.app.operations import ReplicaOperations
+from connected_registry.app.store import Store
+from connected_registry.edge.acknowledgement import Outcome
+from connected_registry.edge.configuration import Configuration
+from connected_registry.edge.methods import Methods
+from connected_registry.edge.patch import Document
+from connected_registry.edge.report import Reporter
+from connected_registry.edge.reported import Facts, LoginServer, Tls
+from connected_registry.edge.standalone import ReportedFile, TwinFile, read_document
+from connected_registry.edge.tasks import Tasks
+from connected_registry.edge.twin import Desired
+from connected_registry.endpoint.access import Access
+from connected_registry.endpoint.control import create_control
+from connected_registry.endpoint.dispatch import create_endpoint
+from connected_registry.endpoint.origin import Origins
+from connected_registry.endpoint.services import EndpointServices, Pull
+from connected_registry.errors import ConfigurationError
+from connected_registry.parent.explain import Explainer
+from connected_registry.parent.occasion import Trigger
+from connected_registry.parent.sync import Orders
+from connected_registry.settings import Settings
+from connected_registry.supervisor import JobStatus, Supervisor
+
+DESIRED: Final = "desired"
+"""Where the ledger keeps the last good desired document."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+def utc_now() -> datetime:
+    """The clock of the real world."""
+    return datetime.now(UTC)
+
+
+class Replica:
+    """One replica. `open` makes it answer methods; `serve_jobs` keeps it in sync."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._opened = AsyncExitStack()
+        self._supervisor: Supervisor | None = None
+        self._link: Link | None = None
+        self._restored: Document | None = None
+        self._last_activity: datetime | None = None
+
+    async def open(self) -> None:
+        """Open the data folder and put the configuration into force.
+
+        Raises `FolderInUse`, `StorageError`, or `ConfigurationError` for a twin file that is
+        wrong while no earlier one is known.
+        """
+        async with AsyncExitStack() as opening:
+            store = await asyncio.to_thread(Store, self.settings.data, clock=utc_now)
+            opening.push_async_callback(asyncio.to_thread, store.close)
+            self.store = store
+            self.access = Access(
+                access_rules(Desired(), self.settings.listen_address),
+                key=await asyncio.to_thread(store.signing_key),
+                audience=await asyncio.to_thread(store.identity),
+                clock=utc_now,
+            )
+            self.tasks = await opening.enter_async_context(Tasks(clock=utc_now))
+            opening.push_async_callback(self._hang_up)
+            self.reporter = Reporter(self._facts, self._deliver, clock=utc_now)
+            self.configuration = Configuration(
+                self._apply, tell=self.reporter.acknowledge, keep=self._keep
+            )
+            operations = ReplicaOperations(
+                store,
+                lambda: self._link,
+                lambda: self.desired.scope,
+                self._explainer,
+                self.reporter.status,
+            )
+            self.methods = Methods(operations.table(), self.tasks)
+            self.housekeeping = Housekeeping(store)
+            await self._configure()
+            self._opened = opening.pop_all()
+
+    async def close(self) -> None:
+        """Let go of everything in reverse order."""
+        await self._opened.aclose()
+
+    @property
+    def desired(self) -> Desired:
+        """The configuration in force."""
+        return self.configuration.desired
+
+    def endpoint(self) -> Any:
+        """The registry as an ASGI application."""
+        services = EndpointServices(
+            registry=self.store.registry,
+            uploads=self.store.uploads,
+            access=self.access,
+            origins=Origins(self.settings.login_server, self.settings.trusted_proxies),
+            mode=lambda: self.desired.mode,
+            health=self._health,
+            usage=self._used,
+        )
+        return create_endpoint(services)
+
+    def control(self) -> Any:
+        """The control socket's ASGI application."""
+        return create_control(self.methods.invoke)
+
+    def refuse_unguarded(self) -> None:
+        """Raise `ConfigurationError` when serving now would lock everyone out or let all in."""
+        refuse_unguarded(self.desired, self.settings.listen_address)
+
+    def start_jobs(self, supervisor: Supervisor) -> None:
+        """Begin everything that goes on in the background."""
+        self._supervisor = supervisor
+        supervisor.start("sync", self._keep_in_sync)
+        supervisor.start("housekeeping", self.housekeeping.run)
+        if self.settings.twin is not None:
+            supervisor.start("twin", self._twin_file.run)
+        if self.settings.reported is not None:
+            supervisor.start("report", self.reporter.run)
+
+    async def _configure(self) -> None:
+        kept = await asyncio.to_thread(self.store.ledger.get, DESIRED)
+        version = None
+        if isinstance(kept, dict):
+            version = kept.get("version")
+            await self.configuration.restore(kept["document"], version)
+        if self.settings.twin is None:
+            if kept is None:
+                await self.configuration.restore({}, None)
+            return
+        if kept is None:
+            await asyncio.to_thread(self._check_twin_file)
+        self._twin_file = TwinFile(
+            self.settings.twin,
+            self.configuration.receive,
+            self.configuration.refuse,
+            version=version or 0,
+        )
+        await self._twin_file.check(patient=False)
+
+    def _check_twin_file(self) -> None:
+        """Nothing is in force yet, so there is nothing to go on with: say what is wrong."""
+        assert self.settings.twin is not None
+        try:
+            content = self.settings.twin.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(
+                "--twin", str(self.settings.twin), f"the file cannot be read: {error.strerror}"
+            ) from None
+        Desired.parse(read_document(content))
+
+    async def _apply(self, desired: Desired) -> Mapping[str, Outcome]:
+        """Put a checked configuration into force. The last step of every change."""
+        choice = ParentChoice.of(self.settings, desired)
+        log.set_level(desired.logging.log_level.value)
+        self.access.configure(access_rules(desired, self.settings.listen_address))
+        known = self._link.choice if self._link is not None else None
+        if choice != known:
+            await self._hang_up()
+            if choice is not None:
+                self._link = Link(
+                    choice,
+                    self.store,
+                    orders=self._orders,
+                    clock=utc_now,
+                    announce=self._announce,
+                )
+        before = self.configuration.desired if hasattr(self, "configuration") else Desired()
+        if self._link is not None and self._supervisor is not None:
+            changed = before.scope != desired.scope or choice != known
+            if changed and not self._link.scheduler.paused:
+                self._link.scheduler.request(Trigger.SCOPE)
+            else:
+                self._link.scheduler.wake()
+        return {}
+
+    async def _keep(self, document: Document, version: int | None) -> None:
+        await asyncio.to_thread(
+            self.store.ledger.put, DESIRED, {"document": document, "version": version}
+        )
+
+    def _orders(self) -> Orders:
+        desired = self.desired
+        return Orders(desired.scope, desired.sync, desired.mode)
+
+    def _explainer(self) -> Explainer:
+        return Explainer(self.store.registry, self.store.ledger, orders=self._orders)
+
+    async def _keep_in_sync(self) -> None:
+        """Run the scheduler of whichever parent is in force."""
+        while True:
+            link = self._link
+            if link is None:
+                await asyncio.sleep(1)
+                continue
+            await link.scheduler.run()
+
+    async def _hang_up(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    def _announce(self, event: str, facts: dict[str, Any]) -> None:
+        _log.info(f"sync.{event}", **{key: facts[key] for key in ("image",) if key in facts})
+        self._last_activity = utc_now()
+        self.reporter.touch()
+        if event in {"imageAvailable", "imageRemoved"}:
+            self.housekeeping.content_changed()
+
+    def _used(self, pull: Pull) -> None:
+        self._last_activity = utc_now()
+
+    async def _facts(self) -> Facts:
+        return await gather(
+            Sources(
+                store=self.store,
+                link=lambda: self._link,
+                desired=lambda: self.desired,
+                jobs=lambda: self._jobs,
+                login_server=self._login_server,
+                last_activity=lambda: self._last_activity,
+                clock=utc_now,
+            )
+        )
+
+    @property
+    def _jobs(self) -> tuple[JobStatus, ...]:
+        return self._supervisor.jobs if self._supervisor is not None else ()
+
+    def _login_server(self) -> LoginServer | None:
+        host = self.settings.login_server or str(self.settings.listen_address)
+        return LoginServer(host=host, tls=Tls(status="Disabled"))
+
+    def _health(self) -> Mapping[str, Any]:
+        return {
+            "healthy": all(job.healthy for job in self._jobs),
+            "jobs": {
+                job.name: {"state": job.state.value, "error": job.error} for job in self._jobs
+            },
+        }
+
+    async def _deliver(self, patch: Document, document: Document) -> None:
+        if self.settings.reported is not None:
+            await ReportedFile(self.settings.reported).write(patch, document)

@@ -1,0 +1,308 @@
+"""What each command does: ask the replica by a direct method, print the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from connected_registry.cli.connection import Connection, connect_socket, explain_lock
+from connected_registry.cli.exits import Exit
+from connected_registry.cli.output import (
+    human_bytes,
+    human_duration,
+    print_json,
+    print_line,
+    print_pairs,
+    print_table,
+    short_digest,
+)
+from connected_registry.cli.progress import follow, view_for
+from connected_registry.errors import ConfigurationError, FolderInUse, ReplicaError
+from connected_registry.settings import Settings
+
+Ask = Callable[[Connection], Awaitable[Exit]]
+
+
+def settings_from(
+    data: Path | None = None,
+    listen: str | None = None,
+    twin: Path | None = None,
+    reported: Path | None = None,
+) -> Settings:
+    """The environment's settings with a command's options over them."""
+    given = {"data": data, "listen": listen, "twin": twin, "reported": reported}
+    return Settings.load(**{key: value for key, value in given.items() if value is not None})
+
+
+def serve(data: Path | None, listen: str | None, twin: Path | None, reported: Path | None) -> Exit:
+    """Run the replica until SIGTERM or SIGINT."""
+    from connected_registry import log
+    from connected_registry.app import serving
+
+    settings = settings_from(data, listen, twin, reported)
+    log.configure(form=settings.log_format)
+    os.umask(0o077)
+    serving.run(lambda: serving.serve(settings))
+    return Exit.OK
+
+
+@asynccontextmanager
+async def _connect(data: Path | None, twin: Path | None) -> AsyncIterator[Connection]:
+    settings = settings_from(data=data, twin=twin)
+    async with connect_socket(settings.data) as running:
+        if running is not None:
+            if twin is not None:
+                raise ConfigurationError(
+                    "--twin",
+                    str(twin),
+                    "a replica is running on this data folder with its own twin; leave it out",
+                )
+            yield running
+            return
+    from connected_registry.app.replica import Replica
+
+    try:
+        replica = Replica(settings)
+        await replica.open()
+    except FolderInUse as error:
+        raise explain_lock(error) from error
+    try:
+        yield replica.methods
+    finally:
+        await replica.close()
+
+
+def _run(data: Path | None, twin: Path | None, ask: Ask) -> Exit:
+    async def connected() -> Exit:
+        async with _connect(data, twin) as connection:
+            return await ask(connection)
+
+    return asyncio.run(connected())
+
+
+async def _call(connection: Connection, name: str, payload: dict[str, Any]) -> dict[str, Any]:
+    status, body = await connection.invoke(name, payload)
+    if status == 400:
+        raise ConfigurationError(
+            str(body.get("key", name)), body.get("value"), str(body.get("error", "is wrong"))
+        )
+    if status >= 300:
+        raise ReplicaError(str(body.get("error", f"{name} answered {status}")))
+    return body
+
+
+def sync(
+    data: Path | None,
+    twin: Path | None,
+    repositories: list[str],
+    *,
+    resync: bool,
+    wait: bool,
+    json: bool,
+) -> Exit:
+    """Start a sync, or join the one that runs, and follow it."""
+
+    async def ask(connection: Connection) -> Exit:
+        payload: dict[str, Any] = {"repositories": repositories, "resync": resync}
+        status, body = await connection.invoke("syncNow", payload)
+        if status not in (202, 409) or "correlationId" not in body:
+            body = await _call(connection, "syncNow", payload)
+        if not wait:
+            print_json(body) if json else print_line(body["correlationId"])
+            return Exit.OK
+        task = await follow(connection, body["correlationId"], view_for(quiet=json))
+        result = task.get("result") or {}
+        if json:
+            print_json(task)
+        else:
+            _print_sync(task["status"], result)
+        if task["status"] == "Completed" and result.get("state") == "Succeeded":
+            return Exit.OK
+        return Exit.OFFLINE if result.get("offline") else Exit.NO
+
+    return _run(data, twin, ask)
+
+
+def _print_sync(status: str, result: dict[str, Any]) -> None:
+    print_line(
+        f"{result.get('state', status)}: {result.get('imagesFetched', 0)} images fetched, "
+        f"{result.get('imagesCurrent', 0)} already current, "
+        f"{human_bytes(result.get('bytesFetched') or 0)} moved"
+    )
+    for failure in result.get("failures") or []:
+        print_line(f"  {failure['image']}: {failure['reason']}: {failure['detail']}")
+    if result.get("error"):
+        print_line(f"  {result['error']}")
+
+
+def plan(data: Path | None, twin: Path | None, repositories: list[str], *, json: bool) -> Exit:
+    """Print what a sync would do."""
+
+    async def ask(connection: Connection) -> Exit:
+        started = await _call(connection, "planSync", {"repositories": repositories})
+        task = await follow(connection, started["correlationId"], view_for(quiet=json))
+        result = task.get("result") or {}
+        if json:
+            print_json(task)
+        elif task["status"] == "Completed":
+            _print_plan(result)
+        else:
+            print_line(f"{task['status']}: {result.get('error', 'no reason given')}")
+        if task["status"] == "Completed" and not result.get("failures"):
+            return Exit.OK
+        return Exit.OFFLINE if result.get("offline") else Exit.NO
+
+    return _run(data, twin, ask)
+
+
+def _print_plan(result: dict[str, Any]) -> None:
+    rows = [
+        (f"{image['repository']}:{image['tag']}", short_digest(image["digest"]), image["action"])
+        for image in result.get("images") or []
+    ]
+    if rows:
+        print_table(("IMAGE", "DIGEST", "ACTION"), rows)
+    for removal in result.get("removals") or []:
+        print_line(f"remove {removal}")
+    for failure in result.get("failures") or []:
+        print_line(f"{failure['image']}: {failure['reason']}: {failure['detail']}")
+    counts = (
+        f"{result.get('imagesToFetch', 0)} images, {result.get('blobs', 0)} blobs, "
+        f"{human_bytes(result.get('bytes') or 0)} to fetch; "
+        f"{human_bytes(result.get('bytesHeld') or 0)} held already"
+    )
+    seconds = result.get("estimatedSeconds")
+    left = f"; about {human_duration(seconds)} at the last seen rate" if seconds else ""
+    print_line(counts + left)
+
+
+def status(data: Path | None, twin: Path | None, *, json: bool) -> Exit:
+    """Print the state of the site; exit code 1 unless it is known to be complete."""
+
+    async def ask(connection: Connection) -> Exit:
+        body = await _call(connection, "getStatus", {})
+        if json:
+            print_json(body)
+        else:
+            _print_status(body)
+        return Exit.OK if body.get("inSync") == "true" else Exit.NO
+
+    return _run(data, twin, ask)
+
+
+def _complete(body: dict[str, Any]) -> str:
+    missing = body.get("missing") or {}
+    since = body.get("inSyncAsOf")
+    if body.get("inSync") == "true":
+        return f"complete, confirmed by the parent {since}"
+    if body.get("inSync") == "false":
+        return (
+            f"incomplete: {missing.get('images', 0)} images, "
+            f"{human_bytes(missing.get('bytes') or 0)} missing"
+        )
+    return f"unknown since {since}" if since else "unknown: never compared with the parent"
+
+
+def _print_status(body: dict[str, Any]) -> None:
+    run = body.get("sync") or {}
+    cache = body.get("cache") or {}
+    parent = body.get("parent") or {}
+    connection = str(body.get("connectionState", "-"))
+    if connection == "Offline" and parent.get("offlineSince"):
+        connection += f" since {parent['offlineSince']}"
+    print_pairs(
+        [
+            ("site", _complete(body)),
+            ("connection", connection),
+            ("parent", parent.get("loginServer") or "none"),
+            ("mode", (body.get("mode") or {}).get("value", "-")),
+            ("last sync", run.get("lastSyncEndTime") or "never"),
+            ("last success", run.get("lastSuccessfulSyncEndTime") or "never"),
+            ("next sync", run.get("nextSyncTime") or "not planned"),
+            ("sync", run.get("state", "-")),
+            (
+                "content",
+                (
+                    f"{cache.get('repositories', 0)} repositories, {cache.get('tags', 0)} tags, "
+                    f"{cache.get('blobs', 0)} blobs, {human_bytes(cache.get('bytes') or 0)}"
+                ),
+            ),
+            ("disk free", human_bytes(cache.get("freeBytes") or 0)),
+        ]
+    )
+    if run.get("lastError"):
+        print_line(f"last error: {run['lastError']}")
+    for detail in body.get("statusDetails") or []:
+        print_line(f"{detail['type']} {detail['code']}: {detail['description']}")
+
+
+def images(data: Path | None, twin: Path | None, repository: str | None, *, json: bool) -> Exit:
+    """Print every image held, page by page."""
+
+    async def ask(connection: Connection) -> Exit:
+        rows: list[dict[str, Any]] = []
+        payload: dict[str, Any] = {"repository": repository} if repository else {}
+        while True:
+            body = await _call(connection, "listImages", payload)
+            rows.extend(body["images"])
+            if not body.get("continuationToken"):
+                break
+            payload["continuationToken"] = body["continuationToken"]
+        if json:
+            print_json({"images": rows})
+            return Exit.OK
+        print_table(
+            ("IMAGE", "DIGEST", "SIZE", "CONFIRMED", "STATE"),
+            [
+                (
+                    f"{row['repository']}:{row['tag']}",
+                    short_digest(row["digest"]),
+                    human_bytes(row.get("bytes") or 0),
+                    row.get("confirmedAt") or "-",
+                    row.get("state") or "-",
+                )
+                for row in rows
+            ],
+        )
+        return Exit.OK
+
+    return _run(data, twin, ask)
+
+
+def check(
+    data: Path | None, twin: Path | None, wanted: list[str], platform: str | None, *, json: bool
+) -> Exit:
+    """Print per image whether it is whole here; exit code 1 unless all are."""
+
+    async def ask(connection: Connection) -> Exit:
+        payload: dict[str, Any] = {"images": wanted}
+        if platform:
+            payload["platform"] = platform
+        body = await _call(connection, "checkImages", payload)
+        if json:
+            print_json(body)
+        else:
+            for row in body["images"]:
+                verdict = "complete" if row["complete"] else f"not complete: {row['reason']}"
+                print_line(f"{row['image']}: {verdict}")
+        return Exit.OK if all(row["complete"] for row in body["images"]) else Exit.NO
+
+    return _run(data, twin, ask)
+
+
+def explain(data: Path | None, twin: Path | None, image: str, *, json: bool) -> Exit:
+    """Print the one reason; exit code 1 unless the image is here and current."""
+
+    async def ask(connection: Connection) -> Exit:
+        body = await _call(connection, "explain", {"image": image})
+        if json:
+            print_json(body)
+        else:
+            print_line(f"{body['image']}: {body['reason']}: {body['detail']}")
+        return Exit.OK if body.get("current") else Exit.NO
+
+    return _run(data, twin, ask)
