@@ -13,7 +13,13 @@ from enum import Enum, auto
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from connected_registry.errors import AddressTooLong, AddressUnknown, BlobUploadUnknown, NameInvalid
+from connected_registry.errors import (
+    AddressTooLong,
+    AddressUnknown,
+    BlobUploadUnknown,
+    DigestInvalid,
+    NameInvalid,
+)
 from connected_registry.oci.digest import Digest
 from connected_registry.oci.reference import RepositoryName, Tag, parse_reference
 
@@ -115,6 +121,9 @@ def _parse_distribution(parts: list[str]) -> Target:
             return Target(Resource.BLOB, _name(name), Digest.parse(digest))
         case [*name, "referrers", digest]:
             return Target(Resource.REFERRERS, _name(name), Digest.parse(digest))
+    if any(":" in part for part in parts):
+        # Only a digest has a colon, and none has the slash that must have been in this one.
+        raise DigestInvalid("invalid digest")
     raise AddressUnknown
 
 
