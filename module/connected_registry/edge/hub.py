@@ -184,6 +184,8 @@ class HubClient:
     async def _session(self, sdk: HubSdk) -> None:
         """One session; returns when its token is old, raises `EdgeError` when it is lost."""
         patches: asyncio.Queue[Document] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        renewal = loop.time() + self._pace.token_life.total_seconds() * 0.9
         session = await HubSession.open(
             sdk,
             self._destination,
@@ -205,7 +207,7 @@ class HubClient:
                     self._configure(session, patches, twin["desired"]),
                     self._report(session),
                     self._send_events(session),
-                    session.ended(self._pace.token_life * 0.9),
+                    session.ended(renewal - loop.time()),
                 ),
             )
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import math
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -73,7 +74,7 @@ class HubIdentity(ABC):
     async def token(self, expires: datetime) -> AccessToken:
         """A new token that is good until ``expires``; raises `EdgeError`."""
         resource = quote(f"{self.hub}/devices/{self.device}/modules/{self.module}", safe="")
-        end = int(expires.timestamp())
+        end = math.ceil(expires.timestamp())
         signature = quote(await self._sign(f"{resource}\n{end}".encode()), safe="")
         return AccessToken(
             SecretStr(f"SharedAccessSignature sr={resource}&sig={signature}&se={end}"), expires

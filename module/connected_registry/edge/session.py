@@ -171,10 +171,10 @@ class HubSession:
             raise
         return session
 
-    async def ended(self, after: timedelta) -> None:
+    async def ended(self, seconds: float) -> None:
         """Return after that long; raise `HubLost` as soon as the session is lost."""
         try:
-            async with asyncio.timeout(after.total_seconds()):
+            async with asyncio.timeout(seconds):
                 await self._lost.wait()
         except TimeoutError:
             return
