@@ -11,6 +11,7 @@ from connected_registry import __version__
 from connected_registry.app.store import Store
 from connected_registry.edge.twin import Desired
 from connected_registry.parent.client import Credentials, ParentAddress, ParentClient
+from connected_registry.parent.explain import Circumstances
 from connected_registry.parent.scheduler import Scheduler
 from connected_registry.parent.sync import Orders, Synchronizer
 from connected_registry.settings import ParentSettings, Settings
@@ -60,6 +61,8 @@ class Link:
         announce: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self.choice = choice
+        self._orders = orders
+        self._clock = clock
         self._client = ParentClient(choice.address, choice.credentials, user_agent=USER_AGENT)
         self.synchronizer = Synchronizer(
             self._client,
@@ -76,6 +79,19 @@ class Link:
     def bytes_received(self) -> int:
         """What came over the link since this parent was chosen."""
         return self._client.bytes_received
+
+    def circumstances(self) -> Circumstances:
+        """What holds syncing back at the moment."""
+        now, policy = self._clock(), self._orders().policy
+        schedule = policy.timetable
+        closed = schedule.window is not None and schedule.closes_at(now) is None
+        last = self.synchronizer.last
+        return Circumstances(
+            paused=self.scheduler.paused,
+            syncing=self.synchronizer.running is not None,
+            window_opens=schedule.next_start(now) if closed else None,
+            stopped=last.stopped if last is not None else None,
+        )
 
     async def close(self) -> None:
         """Stop a running sync, its partial downloads kept, and hang up."""

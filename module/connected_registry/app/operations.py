@@ -159,9 +159,9 @@ class ReplicaOperations:
     async def check_images(self, wanted: payloads.CheckImages) -> Answer:
         """Per image: whether it can be pulled with the link down, and why not."""
         images = [ImageName.parse(text) for text in wanted.images]
-        platforms = (Platform.parse(wanted.platform),) if wanted.platform else ()
+        platform = Platform.parse(wanted.platform) if wanted.platform else None
         verdicts = await asyncio.to_thread(
-            lambda: [self._explainer().check(image, platforms) for image in images]
+            lambda: [self._explainer().check(image, platform) for image in images]
         )
         return {"images": [verdict.to_json() for verdict in verdicts]}
 
@@ -176,9 +176,9 @@ class ReplicaOperations:
         link = self._link()
         if link is not None and link.synchronizer.running == correlation_id:
             return {"status": "Running", "progress": link.synchronizer.progress().to_json()}
-        if link is not None and (last := link.synchronizer.last) is not None:
-            if last.correlation_id == correlation_id:
-                return {"status": "Completed", "result": last.to_json()}
+        last = link.synchronizer.last if link is not None else None
+        if last is not None and last.correlation_id == correlation_id:
+            return {"status": "Completed", "result": last.to_json()}
         for run in await asyncio.to_thread(self._store.ledger.runs, 100):
             if run.correlation_id == correlation_id and run.ended_at is not None:
                 return {

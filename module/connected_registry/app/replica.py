@@ -32,7 +32,8 @@ from connected_registry.endpoint.dispatch import create_endpoint
 from connected_registry.endpoint.origin import Origins
 from connected_registry.endpoint.services import EndpointServices, Pull
 from connected_registry.errors import ConfigurationError
-from connected_registry.parent.explain import Explainer
+from connected_registry.parent.explain import Circumstances, Explainer
+from connected_registry.parent.memory import Memory
 from connected_registry.parent.occasion import Trigger
 from connected_registry.parent.sync import Orders
 from connected_registry.settings import Settings
@@ -57,7 +58,7 @@ class Replica:
         self._opened = AsyncExitStack()
         self._supervisor: Supervisor | None = None
         self._link: Link | None = None
-        self._restored: Document | None = None
+        self._desired = Desired()
         self._last_activity: datetime | None = None
 
     async def open(self) -> None:
@@ -101,7 +102,7 @@ class Replica:
     @property
     def desired(self) -> Desired:
         """The configuration in force."""
-        return self.configuration.desired
+        return self._desired
 
     def endpoint(self) -> Any:
         """The registry as an ASGI application."""
@@ -181,13 +182,10 @@ class Replica:
                     clock=utc_now,
                     announce=self._announce,
                 )
-        before = self.configuration.desired if hasattr(self, "configuration") else Desired()
-        if self._link is not None and self._supervisor is not None:
-            changed = before.scope != desired.scope or choice != known
-            if changed and not self._link.scheduler.paused:
-                self._link.scheduler.request(Trigger.SCOPE)
-            else:
-                self._link.scheduler.wake()
+        before, self._desired = self._desired, desired
+        if self._link is not None:
+            news = before.scope != desired.scope or choice != known
+            self._link.scheduler.changed(Trigger.SCOPE if news else None)
         return {}
 
     async def _keep(self, document: Document, version: int | None) -> None:
@@ -200,7 +198,15 @@ class Replica:
         return Orders(desired.scope, desired.sync, desired.mode)
 
     def _explainer(self) -> Explainer:
-        return Explainer(self.store.registry, self.store.ledger, orders=self._orders)
+        """Reads the database: call it in a thread."""
+        link, store = self._link, self.store
+        return Explainer(
+            self.desired.scope,
+            store.registry,
+            store.ledger,
+            link.synchronizer.memory if link is not None else Memory(store.ledger, utc_now),
+            link.circumstances() if link is not None else Circumstances(),
+        )
 
     async def _keep_in_sync(self) -> None:
         """Run the scheduler of whichever parent is in force."""

@@ -7,8 +7,9 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from connected_registry.app.replica import Replica
 from connected_registry.cli.connection import Connection, connect_socket, explain_lock
 from connected_registry.cli.exits import Exit
 from connected_registry.cli.output import (
@@ -23,6 +24,10 @@ from connected_registry.cli.output import (
 from connected_registry.cli.progress import follow, view_for
 from connected_registry.errors import ConfigurationError, FolderInUse, ReplicaError
 from connected_registry.settings import Settings
+
+STARTING: Final = 10
+STARTING_PAUSE: Final = 0.3
+"""How often, and with what pause in seconds, a replica that starts or stops is asked again."""
 
 Ask = Callable[[Connection], Awaitable[Exit]]
 
@@ -53,23 +58,25 @@ def serve(data: Path | None, listen: str | None, twin: Path | None, reported: Pa
 @asynccontextmanager
 async def _connect(data: Path | None, twin: Path | None) -> AsyncIterator[Connection]:
     settings = settings_from(data=data, twin=twin)
-    async with connect_socket(settings.data) as running:
-        if running is not None:
-            if twin is not None:
-                raise ConfigurationError(
-                    "--twin",
-                    str(twin),
-                    "a replica is running on this data folder with its own twin; leave it out",
-                )
-            yield running
-            return
-    from connected_registry.app.replica import Replica
-
-    try:
+    for patience in range(STARTING + 1):
+        async with connect_socket(settings.data) as running:
+            if running is not None:
+                if twin is not None:
+                    raise ConfigurationError(
+                        "--twin",
+                        str(twin),
+                        "a replica with a twin of its own runs on this data folder; leave it out",
+                    )
+                yield running
+                return
         replica = Replica(settings)
-        await replica.open()
-    except FolderInUse as error:
-        raise explain_lock(error) from error
+        try:
+            await replica.open()
+            break
+        except FolderInUse as error:
+            if patience == STARTING:
+                raise explain_lock(error) from error
+            await asyncio.sleep(STARTING_PAUSE)
     try:
         yield replica.methods
     finally:
@@ -135,7 +142,7 @@ def _print_sync(status: str, result: dict[str, Any]) -> None:
     )
     for failure in result.get("failures") or []:
         print_line(f"  {failure['image']}: {failure['reason']}: {failure['detail']}")
-    if result.get("error"):
+    if result.get("error") and not result.get("failures"):
         print_line(f"  {result['error']}")
 
 

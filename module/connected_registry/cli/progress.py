@@ -117,14 +117,13 @@ def view_for(*, quiet: bool) -> ProgressView:
 
 def describe(progress: dict[str, Any]) -> str:
     """One line: phase, images, bytes, rate, time left and what is at hand."""
-    parts = [
-        str(progress.get("phase", "working")),
-        f"images {progress.get('imagesDone', 0)}/{progress.get('imagesTotal', 0)}",
-        (
-            f"{human_bytes(progress.get('bytesDone') or 0)} of "
-            f"{human_bytes(progress.get('bytesTotal') or 0)}"
-        ),
-    ]
+    parts = [str(progress.get("phase", "working"))]
+    if progress.get("imagesTotal"):
+        done = human_bytes(progress.get("bytesDone") or 0)
+        parts += [
+            f"images {progress.get('imagesDone', 0)}/{progress['imagesTotal']}",
+            f"{done} of {human_bytes(progress.get('bytesTotal') or 0)}",
+        ]
     if progress.get("bytesPerSecond"):
         parts.append(f"{human_bytes(progress['bytesPerSecond'])}/s")
     if progress.get("etaSeconds") is not None:

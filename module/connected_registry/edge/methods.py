@@ -20,6 +20,7 @@ from connected_registry.errors import (
     ParentError,
     RegistryError,
     ReplicaError,
+    SyncRefused,
 )
 
 Answer = dict[str, Any]
@@ -282,7 +283,7 @@ def _refused(error: ReplicaError) -> tuple[int, Answer]:
             return 400, {"error": error.remedy, "key": error.key, "value": error.value}
         case Conflict(correlation_id=str() as correlation_id):
             return 409, {"error": str(error), "correlationId": correlation_id}
-        case Conflict():
+        case Conflict() | SyncRefused():
             return 409, {"error": str(error)}
         case RegistryError():
             return error.status, {"error": str(error)}

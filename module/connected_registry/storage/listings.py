@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, func, select
@@ -198,6 +199,19 @@ def repository_statistics(
     window = _window(statement, col(RepositoryRow.name), last, limit)
     found = [RepositoryStatistics(*row) for row in session.execute(window)]
     return page(found, limit, lambda item: item.name)
+
+
+def state_digests(session: Session) -> dict[str, Digest]:
+    """A digest per repository over the lines ``tag digest`` in byte order."""
+    statement = (
+        select(col(RepositoryRow.name), col(TagRow.name), col(TagRow.digest))
+        .join(TagRow, col(TagRow.repository_id) == col(RepositoryRow.id))
+        .order_by(col(RepositoryRow.name), col(TagRow.name))
+    )
+    running: dict[str, Any] = {}
+    for repository, tag, digest in session.execute(statement):
+        running.setdefault(repository, sha256()).update(f"{tag} {digest}\n".encode())
+    return {name: Digest.from_hash(hashed) for name, hashed in running.items()}
 
 
 def totals(session: Session) -> tuple[int, int, int, int, int]:

@@ -389,6 +389,11 @@ class Registry:
         with self._database.read() as session:
             return listings.repository_statistics(session, last, limit)
 
+    def state_digests(self) -> dict[str, Digest]:
+        """Per repository a digest over its tags and what they name: equal where content is."""
+        with self._database.read() as session:
+            return listings.state_digests(session)
+
     def _intact(self, digest: Digest) -> bytes:
         try:
             content = self._blobs.read(digest)
