@@ -130,8 +130,10 @@ Name = Annotated[str, AfterValidator(_check_name)]
 class ScopeMap(ContractModel):
     """A named set of permissions."""
 
-    name: Name
-    actions: Items[str] = ()
+    name: Name = Field(description="as client tokens name it")
+    actions: Items[str] = Field(
+        (), description="such as `repositories/team/app/content/read`, in ACR's form"
+    )
 
     @field_validator("actions")
     @classmethod
@@ -176,8 +178,8 @@ def _refuse_plain(data: Any) -> Any:
 class Password(ContractModel):
     """One password of a token: never itself, only its hash."""
 
-    hash: str = Field(repr=False)
-    expiry: Moment | None = None
+    hash: str = Field(repr=False, description="as made by `connected-registry token hash`")
+    expiry: Moment | None = Field(None, description="until when it works; null: for ever")
 
     @model_validator(mode="before")
     @classmethod
@@ -199,10 +201,12 @@ class Password(ContractModel):
 class ClientToken(ContractModel):
     """A user of this registry: the name is the user name, and a scope map says what it may do."""
 
-    name: Name
-    status: Annotated[Status, Field(strict=False)] = Status.ENABLED
-    scope_map: Name
-    passwords: Pair[Password] = ()
+    name: Name = Field(description="the user name")
+    status: Annotated[Status, Field(strict=False)] = Field(
+        Status.ENABLED, description="whether it may log in"
+    )
+    scope_map: Name = Field(description="which of `scopeMaps` says what it may do")
+    passwords: Pair[Password] = Field((), description="one or two, so that they can be changed")
 
     @model_validator(mode="before")
     @classmethod

@@ -41,14 +41,20 @@ PlatformText = Annotated[str, AfterValidator(_check_platform)]
 class RepositoryRule(ContractModel):
     """Which tags of which repositories are wanted, and for which platforms (none: all)."""
 
-    name: PatternText
-    tags: Items[Glob] = ("*",)
-    exclude_tags: Items[Glob] = ()
-    semver: Annotated[str, AfterValidator(check_range)] | None = None
-    newest: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    platforms: Items[PlatformText] = ()
-    referrers: bool = True
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    name: PatternText = Field(
+        description="a repository; ending in `/*` or `*`, all that start so (needs the catalogue)"
+    )
+    tags: Items[Glob] = Field(("*",), description="globs of the tags that are wanted")
+    exclude_tags: Items[Glob] = Field((), description="globs of tags that are not")
+    semver: Annotated[str, AfterValidator(check_range)] | None = Field(
+        None, description="only versions in this range, such as `^1.2`"
+    )
+    newest: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        None, description="only so many of what matched, the latest first"
+    )
+    platforms: Items[PlatformText] = Field((), description="such as `linux/arm64/v8`; empty: all")
+    referrers: bool = Field(True, description="whether signatures, SBOMs and the like come along")
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = Field(0, description="higher comes first")
 
     @classmethod
     def parse_argument(cls, text: str) -> Self:
@@ -146,7 +152,9 @@ def _quoted(globs: Iterable[str]) -> str:
 class Scope(ContractModel):
     """The rules together. The most exact name decides: an exact one, the longest prefix, ``*``."""
 
-    repositories: Items[RepositoryRule] = ()
+    repositories: Items[RepositoryRule] = Field(
+        (), description="one rule a repository or pattern; the most exact name decides"
+    )
 
     @model_validator(mode="after")
     def _each_name_once(self) -> Self:

@@ -40,16 +40,20 @@ class AuditLogStatus(Word):
 class StoragePolicy(ContractModel):
     """How much disk may be used; ``reserve_bytes`` of the file system are always left free."""
 
-    quota_bytes: Bytes | None = None
-    reserve_bytes: Bytes = GIBIBYTE
-    eviction: Annotated[Eviction, Field(strict=False)] = Eviction.NONE
+    quota_bytes: Bytes | None = Field(
+        None, description="most bytes of content; null: as many as fit"
+    )
+    reserve_bytes: Bytes = Field(GIBIBYTE, description="bytes of the disk that are left free")
+    eviction: Annotated[Eviction, Field(strict=False)] = Field(
+        Eviction.NONE, description="what may go when there is no room"
+    )
 
 
 class GarbageCollection(ContractModel):
     """When bytes that nothing names any more are removed."""
 
-    enabled: bool = True
-    schedule: Cron = "0 0 * * *"
+    enabled: bool = Field(True, description="whether it runs")
+    schedule: Cron = Field("0 0 * * *", description="when: cron with five fields, UTC")
 
     @property
     def timetable(self) -> Schedule:
@@ -60,15 +64,21 @@ class GarbageCollection(ContractModel):
 class Logging(ContractModel):
     """What is logged."""
 
-    log_level: Annotated[LogLevel, Field(strict=False)] = LogLevel.INFORMATION
-    audit_log_status: Annotated[AuditLogStatus, Field(strict=False)] = AuditLogStatus.ENABLED
+    log_level: Annotated[LogLevel, Field(strict=False)] = Field(
+        LogLevel.INFORMATION, description="the least severe record that is written"
+    )
+    audit_log_status: Annotated[AuditLogStatus, Field(strict=False)] = Field(
+        AuditLogStatus.ENABLED, description="whether accesses are recorded"
+    )
 
 
 class Telemetry(ContractModel):
     """Which events go to the hub, and how often a usage summary; ``PT0S`` turns that off."""
 
-    interval: Duration = timedelta(minutes=15)
-    events: Items[str] = ("*",)
+    interval: Duration = Field(
+        timedelta(minutes=15), description="how often usage is summed up; `PT0S`: never"
+    )
+    events: Items[str] = Field(("*",), description="names of the events that are sent; `*` is all")
 
     @field_validator("events")
     @classmethod

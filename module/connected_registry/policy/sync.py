@@ -16,8 +16,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class ByteBudget(ContractModel):
     """At most ``bytes`` from the parent in every ``per``; buckets are aligned to the Unix epoch."""
 
-    bytes: Annotated[int, Field(ge=1, le=MAX_BYTES)]
-    per: Duration = timedelta(days=1)
+    bytes: Annotated[int, Field(ge=1, le=MAX_BYTES)] = Field(
+        description="at most so many from the parent"
+    )
+    per: Duration = Field(timedelta(days=1), description="in this time")
 
     @field_validator("per")
     @classmethod
@@ -38,14 +40,25 @@ class ByteBudget(ContractModel):
 class SyncPolicy(ContractModel):
     """The twin's ``sync``. Rates are bytes a second."""
 
-    schedule: Cron = CONTINUOUS
-    window: Duration | None = None
-    message_ttl: Duration = timedelta(days=2)
-    paused: bool = False
-    concurrency: Annotated[int, Field(ge=1, le=32)] = 3
-    max_bytes_per_second: Annotated[int, Field(ge=1, le=MAX_BYTES)] | None = None
-    byte_budget: ByteBudget | None = None
-    max_delete_percent: Annotated[int, Field(ge=0, le=100)] = 50
+    schedule: Cron = Field(
+        CONTINUOUS,
+        description="when syncs start: cron with five fields, UTC; `* * * * *` is always",
+    )
+    window: Duration | None = Field(
+        None, description="how long from each start a sync may run; null: until it is done"
+    )
+    message_ttl: Duration = Field(
+        timedelta(days=2), description="how long a change may wait to be carried to the parent"
+    )
+    paused: bool = Field(False, description="whether syncs are held back")
+    concurrency: Annotated[int, Field(ge=1, le=32)] = Field(3, description="downloads at a time")
+    max_bytes_per_second: Annotated[int, Field(ge=1, le=MAX_BYTES)] | None = Field(
+        None, description="rate limit towards the parent"
+    )
+    byte_budget: ByteBudget | None = Field(None, description="limit of bytes in a time")
+    max_delete_percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        50, description="a sync that would remove more of the tags than this removes none"
+    )
 
     @field_validator("window")
     @classmethod
