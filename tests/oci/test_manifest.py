@@ -311,6 +311,12 @@ def test_bodies_that_are_no_manifest_are_refused(content: bytes) -> None:
         Manifest.parse(content, types.OCI_MANIFEST)
 
 
+@pytest.mark.parametrize("size", [0, 2**63 - 1])
+def test_sizes_up_to_the_bounds_are_taken(size: int) -> None:
+    """An empty layer and the largest countable one are both possible."""
+    assert parse(with_change(IMAGE, "layers.0.size", size)).layers[0].size == size
+
+
 def padded(size: int) -> bytes:
     """An image manifest of exactly ``size`` bytes."""
     content = json.dumps(IMAGE).encode()
@@ -319,7 +325,7 @@ def padded(size: int) -> bytes:
 
 def test_the_size_limit_is_exact() -> None:
     """Four mebibytes are taken; one byte more is answered with 413."""
-    assert parse_size(MAX_MANIFEST) == MAX_MANIFEST
+    assert parse_size(MAX_MANIFEST) == MAX_MANIFEST == 4_194_304
     with pytest.raises(ManifestTooLarge) as caught:
         parse_size(MAX_MANIFEST + 1)
     assert caught.value.status == 413

@@ -59,6 +59,12 @@ def test_a_hash_is_read_back_as_written() -> None:
     assert PasswordHash.parse(str(parsed)) == parsed
 
 
+@pytest.mark.parametrize("costs", ["10$1$1", "16$8$1", "14$8$16", "17$4$4"])
+def test_costs_up_to_the_bounds_are_taken(costs: str) -> None:
+    """The least and the most that a hash may cost are both allowed."""
+    assert check_hash(f"scrypt${costs}${SALT}${KEY}")
+
+
 @pytest.mark.parametrize(
     "text",
     [

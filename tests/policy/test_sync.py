@@ -36,6 +36,15 @@ def test_the_defaults_are_the_contract_s() -> None:
     }
 
 
+def test_settings_up_to_the_bounds_are_taken() -> None:
+    """The least and the most of each number are both allowed."""
+    least = {"concurrency": 1, "maxBytesPerSecond": 1, "maxDeletePercent": 0}
+    most = {"concurrency": 32, "maxBytesPerSecond": 2**63 - 1, "maxDeletePercent": 100}
+    for document in (least, most):
+        written = SyncPolicy.model_validate(document).model_dump(mode="json")
+        assert document.items() <= written.items()
+
+
 def test_schedule_and_window_go_together() -> None:
     """The timetable has both."""
     policy = SyncPolicy.model_validate({"schedule": "0 3 * * *", "window": "PT4H"})
