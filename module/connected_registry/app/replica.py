@@ -17,12 +17,16 @@ from connected_registry.app.housekeeping import Housekeeping
 from connected_registry.app.link import Link, ParentChoice
 from connected_registry.app.operations import ReplicaOperations
 from connected_registry.app.store import Store
+from connected_registry.app.telemetry import SiteEvents, sync_event
 from connected_registry.edge.acknowledgement import Outcome
 from connected_registry.edge.configuration import Configuration
-from connected_registry.edge.methods import Methods
+from connected_registry.edge.hub import HubClient
+from connected_registry.edge.identity import find_identity
+from connected_registry.edge.methods import MAX_HUB_ANSWER, Methods
 from connected_registry.edge.patch import Document
 from connected_registry.edge.report import Reporter
 from connected_registry.edge.reported import Facts, LoginServer, Tls
+from connected_registry.edge.route import HubRoute
 from connected_registry.edge.standalone import ReportedFile, TwinFile, read_document
 from connected_registry.edge.tasks import Tasks
 from connected_registry.edge.twin import Desired
@@ -37,10 +41,14 @@ from connected_registry.parent.memory import Memory
 from connected_registry.parent.occasion import Trigger
 from connected_registry.parent.sync import Orders
 from connected_registry.settings import Settings
+from connected_registry.storage.outbox import Outbox, StoredEvent
 from connected_registry.supervisor import JobStatus, Supervisor
 
 DESIRED: Final = "desired"
 """Where the ledger keeps the last good desired document."""
+
+MODEL_ID: Final = "dtmi:connectedRegistry:EdgeReplica;1"
+"""The DTDL model in ``docs/dtdl`` that the twin follows, announced to the hub."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -53,11 +61,15 @@ def utc_now() -> datetime:
 class Replica:
     """One replica. `open` makes it answer methods; `serve_jobs` keeps it in sync."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
         self.settings = settings
+        self._identity = find_identity(environ or {})
+        self._route = HubRoute.from_environment(environ or {})
+        self._hub: HubClient | None = None
         self._opened = AsyncExitStack()
         self._supervisor: Supervisor | None = None
         self._link: Link | None = None
+        self._twin_file: TwinFile | None = None
         self._desired = Desired()
         self._last_activity: datetime | None = None
 
@@ -92,6 +104,19 @@ class Replica:
             )
             self.methods = Methods(operations.table(), self.tasks)
             self.housekeeping = Housekeeping(store)
+            outbox = await asyncio.to_thread(Outbox, store.database)
+            self.events = SiteEvents(
+                self._emit, lambda: self.desired.telemetry, self._bytes_from_parent, utc_now
+            )
+            if self._identity is not None:
+                self._hub = HubClient(
+                    self._identity,
+                    on_desired=self.configuration.receive,
+                    invoke=self._invoke_from_hub,
+                    outbox=outbox,
+                    model_id=MODEL_ID,
+                    route=self._route,
+                )
             await self._configure()
             self._opened = opening.pop_all()
 
@@ -122,17 +147,21 @@ class Replica:
         return create_control(self.methods.invoke)
 
     def refuse_unguarded(self) -> None:
-        """Raise `ConfigurationError` when serving now would lock everyone out or let all in."""
-        refuse_unguarded(self.desired, self.settings.listen_address)
+        """Raise `ConfigurationError` when nobody could come in, and no hub will change that."""
+        if self._hub is None:
+            refuse_unguarded(self.desired, self.settings.listen_address)
 
     def start_jobs(self, supervisor: Supervisor) -> None:
         """Begin everything that goes on in the background."""
         self._supervisor = supervisor
         supervisor.start("sync", self._keep_in_sync)
         supervisor.start("housekeeping", self.housekeeping.run)
-        if self.settings.twin is not None:
+        if self._twin_file is not None:
             supervisor.start("twin", self._twin_file.run)
-        if self.settings.reported is not None:
+        if self._hub is not None:
+            supervisor.start("hub", self._hub.run)
+            supervisor.start("telemetry", self.events.run)
+        if self._hub is not None or self.settings.reported is not None:
             supervisor.start("report", self.reporter.run)
 
     async def _configure(self) -> None:
@@ -141,7 +170,7 @@ class Replica:
         if isinstance(kept, dict):
             version = kept.get("version")
             await self.configuration.restore(kept["document"], version)
-        if self.settings.twin is None:
+        if self.settings.twin is None or self._hub is not None:
             if kept is None:
                 await self.configuration.restore({}, None)
             return
@@ -223,17 +252,32 @@ class Replica:
             await link.close()
 
     def _announce(self, event: str, facts: dict[str, Any]) -> None:
-        _log.info(f"sync.{event}", **{key: facts[key] for key in ("image",) if key in facts})
+        """Take note of what the synchronizer did."""
         self._last_activity = utc_now()
         self.reporter.touch()
         if event in {"imageAvailable", "imageRemoved"}:
             self.housekeeping.content_changed()
+        last = self._link.synchronizer.last if self._link is not None else None
+        if self._hub is not None and (told := sync_event(event, facts, last)) is not None:
+            self.events.happened(told)
 
     def _used(self, pull: Pull) -> None:
         self._last_activity = utc_now()
+        if self._hub is not None:
+            self.events.pulled(pull)
+
+    def _bytes_from_parent(self) -> int:
+        return self._link.bytes_received if self._link is not None else 0
+
+    async def _emit(self, event: StoredEvent) -> None:
+        assert self._hub is not None
+        await self._hub.emit(event)
+
+    async def _invoke_from_hub(self, name: str, payload: Any) -> tuple[int, Any]:
+        return await self.methods.invoke(name, payload, max_answer=MAX_HUB_ANSWER)
 
     async def _facts(self) -> Facts:
-        return await gather(
+        facts = await gather(
             Sources(
                 store=self.store,
                 link=lambda: self._link,
@@ -244,6 +288,10 @@ class Replica:
                 clock=utc_now,
             )
         )
+        if self._hub is not None:
+            description = "; ".join(detail.description for detail in facts.status_details)
+            self.events.state(facts.connection_state, description)
+        return facts
 
     @property
     def _jobs(self) -> tuple[JobStatus, ...]:
@@ -262,5 +310,7 @@ class Replica:
         }
 
     async def _deliver(self, patch: Document, document: Document) -> None:
+        if self._hub is not None:
+            self._hub.report(document)
         if self.settings.reported is not None:
             await ReportedFile(self.settings.reported).write(patch, document)

@@ -132,7 +132,7 @@ def run(main: Callable[[], Any]) -> None:
 
 async def serve(settings: Settings) -> None:
     """The whole process: open, listen, keep in sync, stop cleanly."""
-    replica = Replica(settings)
+    replica = Replica(settings, os.environ)
     await replica.open()
     try:
         replica.refuse_unguarded()

@@ -212,5 +212,6 @@ def _facts(image: PlannedImage) -> dict[str, Any]:
         "digest": image.digest,
         "mediaType": root.media_type,
         "size": root.size,
+        "bytes": sum(blob.size for blob in image.blobs),
         "previous": image.previous,
     }
