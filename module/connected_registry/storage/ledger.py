@@ -177,7 +177,7 @@ class Ledger:
             return 0 if row is None else row.bytes
 
     def count_bytes(self, bucket_start: datetime, amount: int) -> int:
-        """Add to a bucket and return its new sum. Old buckets are dropped by their number."""
+        """Add to a bucket and return its new sum. The newest few hundred buckets are kept."""
         fresh = insert(MeterRow).values(bucket_start=bucket_start, bytes=amount)
         statement = fresh.on_conflict_do_update(
             index_elements=["bucket_start"],
@@ -190,7 +190,13 @@ class Ledger:
                 .order_by(col(MeterRow.bucket_start).desc())
                 .limit(_BUCKETS_KEPT)
             )
-            session.execute(delete(MeterRow).where(col(MeterRow.bucket_start).not_in(kept)))
+            session.execute(
+                delete(MeterRow).where(
+                    col(MeterRow.bucket_start).not_in(kept),
+                    # A clock that fell back counts in a bucket older than all that are kept.
+                    col(MeterRow.bucket_start) != bucket_start,
+                )
+            )
         return total
 
     def get(self, key: str) -> Any:
