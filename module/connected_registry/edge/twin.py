@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
 
 from connected_registry.connection_string import parse_host
 from connected_registry.edge.patch import MAX_VERSION, Document, check_limits
@@ -25,6 +25,8 @@ from connected_registry.policy.sync import SyncPolicy
 Path = tuple[int | str, ...]
 
 SCHEMA_VERSION: Final = "1.0"
+MODEL_ID: Final = "dtmi:connectedRegistry:EdgeReplica;1"
+"""The DTDL interface in ``docs/dtdl``, announced to the hub."""
 
 _PASSWORD_KEYS: Final = frozenset(
     {
@@ -50,6 +52,12 @@ def _host(text: str) -> str:
 
 
 Host = Annotated[str, AfterValidator(_host)]
+ModeName = Annotated[
+    Mode,
+    Field(strict=False),
+    WithJsonSchema({"type": "string", "enum": ["ReadOnly", "ReadWrite", "Mirror", "Registry"]}),
+]
+"""With the names of the original's first releases, which mean the same."""
 
 
 class Parent(ContractModel):
@@ -70,9 +78,7 @@ class Desired(ContractModel):
     schema_version: Annotated[str, AfterValidator(check_schema_version)] = Field(
         SCHEMA_VERSION, description="version of this contract; another major version is refused"
     )
-    mode: Annotated[Mode, Field(strict=False)] = Field(
-        Mode.READ_ONLY, description="whether pushes are taken on site"
-    )
+    mode: ModeName = Field(Mode.READ_ONLY, description="whether pushes are taken on site")
     parent: Parent = Field(Parent(), description="the registry that content comes from")
     scope: Scope = Field(Scope(), description="which repositories, tags and platforms are kept")
     sync: SyncPolicy = Field(SyncPolicy(), description="when and how fast content is fetched")
