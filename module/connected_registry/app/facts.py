@@ -125,7 +125,7 @@ def _repository_in_sync(known: int, waiting: int) -> InSync:
 def _connection_state(link: Link | None, details: Iterable[StatusDetail]) -> ConnectionState:
     if link is not None:
         online = link.synchronizer.connection.online
-        if link.synchronizer.running is not None and online is not False:
+        if link.at_work and online is not False:
             return ConnectionState.SYNCING
         if not online:
             return ConnectionState.OFFLINE
@@ -136,7 +136,7 @@ def _sync(link: Link | None, stored: _Stored) -> SyncStatus:
     run, success = stored.last_run, stored.last_success
     if link is None:
         return SyncStatus()
-    running = link.synchronizer.running is not None
+    running = link.at_work
     state = SyncState.NOT_ACTIVATED if run is None else _state_of(run, link)
     return SyncStatus(
         trigger=SyncTrigger(run.trigger) if run is not None else None,

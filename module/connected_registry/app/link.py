@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from connected_registry import __version__
 from connected_registry.app.store import Store
@@ -17,6 +17,9 @@ from connected_registry.parent.sync import Orders, Synchronizer
 from connected_registry.settings import ParentSettings, Settings
 
 USER_AGENT = f"connected-registry/{__version__}"
+
+WORTH_TELLING: Final = 3.0
+"""Seconds after which a sync that still plans is told as running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,18 @@ class Link:
     def bytes_received(self) -> int:
         """What came over the link since this parent was chosen."""
         return self._client.bytes_received
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a sync runs that is worth telling.
+
+        One that only asks and finds nothing new, as happens each minute with a continuous
+        schedule, would cost a message to the hub when it begins and another when it ends.
+        """
+        if self.synchronizer.running is None:
+            return False
+        progress = self.synchronizer.progress()
+        return progress.images_total > 0 or self.synchronizer.running_for > WORTH_TELLING
 
     def circumstances(self) -> Circumstances:
         """What holds syncing back at the moment."""

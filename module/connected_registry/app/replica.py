@@ -259,7 +259,7 @@ class Replica:
             self.housekeeping.content_changed()
         last = self._link.synchronizer.last if self._link is not None else None
         if self._hub is not None and (told := sync_event(event, facts, last)) is not None:
-            self.events.happened(told)
+            self.events.synced(told)
 
     def _used(self, pull: Pull) -> None:
         self._last_activity = utc_now()

@@ -57,6 +57,8 @@ class SiteEvents:
         self._since = clock()
         self._bytes_before = bytes_from_parent()
         self._state: ConnectionState | None = None
+        self._begun: SyncStarted | None = None
+        self._failure: tuple[str, str] | None = None
 
     def happened(self, event: Event) -> None:
         """Keep an event if it is wanted. Neither waits nor raises."""
@@ -72,10 +74,39 @@ class SiteEvents:
             used.images.add(pull.reference)
 
     def state(self, now: ConnectionState, description: str) -> None:
-        """Note the connection state; a change is an event."""
+        """Note the connection state; a change is an event. A sync under way is no other state."""
+        if now is ConnectionState.SYNCING:
+            now = ConnectionState.ONLINE
         before, self._state = self._state, now
         if before is not None and before is not now:
             self.happened(StateChanged(before=before, after=now, description=description))
+
+    def synced(self, event: Event) -> None:
+        """Tell what a sync did: not that it began and ended when nothing came of it.
+
+        With a continuous schedule that would be two messages a minute for no news; the same goes
+        for a failure that repeats.
+        """
+        match event:
+            case SyncStarted():
+                self._begun = event
+                return
+            case SyncCompleted() if self._is_routine(event):
+                return
+            case SyncFailed() if (event.code, event.description) == self._failure:
+                return
+            case SyncFailed():
+                self._failure = (event.code, event.description)
+            case SyncCompleted():
+                self._failure = None
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            self.happened(begun)
+        self.happened(event)
+
+    def _is_routine(self, event: SyncCompleted) -> bool:
+        quiet = event.trigger is SyncTrigger.SCHEDULE and self._failure is None
+        return quiet and not (event.images_fetched or event.images_removed)
 
     async def run(self) -> None:
         """Keep what happened, and sum up usage once in a while, for ever."""

@@ -15,11 +15,19 @@ INTERVAL: Final = timedelta(seconds=1)
 PROGRESS_INTERVAL: Final = timedelta(seconds=5)
 QUIET_INTERVAL: Final = timedelta(minutes=1)
 """How long what changes all the time by itself may wait, and how often facts are looked at."""
+ROUTINE_INTERVAL: Final = timedelta(minutes=15)
+"""How long the times of syncs that changed nothing may wait."""
 
 _PATIENCE: Final = (
     (("sync", "progress"), PROGRESS_INTERVAL),
     (("cache", "freeBytes"), QUIET_INTERVAL),
     (("lastActivityTime",), QUIET_INTERVAL),
+    # A continuous schedule moves these every minute; alone they are not worth a message each.
+    (("inSyncAsOf",), ROUTINE_INTERVAL),
+    (("sync", "lastSyncStartTime"), ROUTINE_INTERVAL),
+    (("sync", "lastSyncEndTime"), ROUTINE_INTERVAL),
+    (("sync", "lastSuccessfulSyncEndTime"), ROUTINE_INTERVAL),
+    (("sync", "nextSyncTime"), ROUTINE_INTERVAL),
 )
 
 

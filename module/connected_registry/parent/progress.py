@@ -51,6 +51,7 @@ class Tracker:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._began = clock()
         self._samples: deque[tuple[float, int]] = deque([(clock(), 0)])
         self._active: dict[str, None] = {}
         self._first: float | None = None
@@ -87,6 +88,11 @@ class Tracker:
         then, before = self._samples[0]
         elapsed = self._clock() - then
         return (self.bytes_done - before) / elapsed if elapsed > 0 else 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the sync began."""
+        return self._clock() - self._began
 
     @property
     def average(self) -> float | None:

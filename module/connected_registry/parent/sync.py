@@ -111,6 +111,11 @@ class Synchronizer:
         return self._running
 
     @property
+    def running_for(self) -> float:
+        """Seconds since the run under way began; 0 without one."""
+        return self._tracker.elapsed if self._tracker is not None else 0.0
+
+    @property
     def connection(self) -> Connection:
         """Whether the parent can be reached, and since when."""
         return self._memory.connection
@@ -274,6 +279,7 @@ class Synchronizer:
             rate=ByteRate(orders.policy.max_bytes_per_second),
             meter=self._meter,
             tracker=tracker,
+            sleep=self._sleep,
         )
         carrier = Carrier(
             self._client,
