@@ -33,6 +33,7 @@ from connected_registry.storage.database import Database
 from connected_registry.storage.folder import DataFolder
 from connected_registry.storage.ledger import Ledger
 from connected_registry.storage.registry import Registry
+from peers.images import Image
 
 HASTY = Limits(connect=2.0, read=5.0, attempts=2, retry_first=0.01, retry_longest=0.05)
 """Limits of a client that does not make a test wait."""
@@ -50,6 +51,7 @@ class Clock:
         self.now: datetime | None = None
 
     def __call__(self) -> datetime:
+        """The time."""
         return self.now or datetime.now(UTC)
 
 
@@ -113,6 +115,13 @@ class Site:
     async def plan(self, *repositories: str) -> Plan:
         """What a run would do."""
         return await self.synchronizer.plan(repositories or None)
+
+    def push(self, image: Image, repository: str, tag: str) -> None:
+        """Take an image as if a client had pushed it here."""
+        name = RepositoryName(repository)
+        for blob in image.blobs:
+            self.registry.link_blob(name, self.blobs.put(blob.data), blob.size)
+        self.registry.put_manifest(name, Tag(tag), image.manifest.media_type, image.manifest.data)
 
     def tags(self, repository: str) -> dict[str, str]:
         """Every tag a client sees, with its digest."""

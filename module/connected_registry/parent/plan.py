@@ -22,10 +22,10 @@ class Action(StrEnum):
     NEW = "new"
     MOVED = "moved"
     """The tag names another digest at the parent than here."""
-    REFERRERS = "referrers"
-    """The image is here; signatures or other referrers of it are not."""
+    EXTENDED = "extended"
+    """The image is here; signatures, other referrers or platforms of it are not."""
     REPAIR = "repair"
-    """The tag is right and something below it is not on disk, or not known to be."""
+    """The tag is right and something below it is not on disk."""
 
 
 @dataclass(frozen=True, slots=True)

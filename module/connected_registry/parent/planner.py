@@ -12,6 +12,7 @@ from connected_registry.errors import (
     ParentError,
     ParentOffline,
     ParentThrottled,
+    ParentUnauthorized,
 )
 from connected_registry.oci.reference import RepositoryName
 from connected_registry.parent.dates import Dates
@@ -66,8 +67,8 @@ class Planner:
         """Compare the scope, or only ``repositories`` of it.
 
         ``resync`` trusts nothing recorded: every image is compared again, below its tag too.
-        Raises the `ParentError` where the parent answers for no repository at all; otherwise
-        failures are part of the plan.
+        Raises `ParentOffline`, `ParentThrottled` or `ParentUnauthorized` where that is the answer
+        for every repository; otherwise failures are part of the plan.
         """
         now = self._clock()
         rules, failures, errors = await self._rules(scope, repositories)
@@ -89,7 +90,7 @@ class Planner:
             limit=REPOSITORIES_AT_ONCE,
         )
         errors += surveys.errors
-        if errors and len(errors) == len(parts) + len(failures):
+        if errors and len(errors) == len(parts) + len(failures) and _is_of_all(errors):
             raise errors[0]
         return await asyncio.to_thread(
             self._plan, now, tuple(parts), tuple(failures), scope, repositories is None
@@ -156,6 +157,12 @@ class Planner:
         """Repositories that hold tags from the parent and that no rule names any more."""
         page = self._registry.list_repositories(visible=lambda name: scope.rule_for(name) is None)
         return tuple(RepositoryName(name) for name in page.items)
+
+
+def _is_of_all(errors: list[ParentError]) -> bool:
+    """Whether the parent as a whole failed, rather than each repository for itself."""
+    kinds = {type(error) for error in errors}
+    return len(kinds) == 1 and kinds <= {ParentOffline, ParentThrottled, ParentUnauthorized}
 
 
 def _no_catalogue(rule: RepositoryRule, error: ParentError) -> PlanFailure:

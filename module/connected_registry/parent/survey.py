@@ -272,7 +272,7 @@ class Survey:
             repository=self._repository,
             tag=tag,
             digest=digest,
-            action=_action(held, digest, unseen, companions, whole=whole),
+            action=_action(held, digest, unseen, bool(companions)),
             rule_fingerprint=self._rule.fingerprint,
             manifests=tuple(gathered.manifests.values()),
             blobs=tuple(gathered.blobs.values()),
@@ -330,21 +330,15 @@ class Survey:
         return TagNote(self._repository, tag, reason, digest=held.digest if held else None)
 
 
-def _action(
-    held: TagDetails | None,
-    digest: Digest,
-    unseen: list[Digest],
-    companions: tuple[object, ...],
-    *,
-    whole: bool,
-) -> Action:
+def _action(held: TagDetails | None, digest: Digest, unseen: list[Digest], new: bool) -> Action:
+    """``new``: whether there are companion tags to move."""
     if held is None:
         return Action.NEW
     if held.digest != digest:
         return Action.MOVED
-    if digest in unseen or not whole:
+    if digest in unseen or not (unseen or new):
         return Action.REPAIR
-    return Action.REFERRERS if unseen or companions else Action.REPAIR
+    return Action.EXTENDED
 
 
 def _recent(asked_at: datetime | None, now: datetime) -> bool:
