@@ -31,7 +31,7 @@ from local_hub.section import SectionError
 from local_hub.telemetry import Journal
 
 MAX_BODY: Final = 256 * 1024
-MAX_WAIT: Final = 60.0
+MAX_WAIT: Final = 60
 
 
 class HubControl(Protocol):
@@ -104,10 +104,10 @@ class _Service:
         return JSONResponse({"status": status, "payload": payload})
 
     async def events(self, request: Request) -> Response:
-        after = int(request.query_params.get("after", "0"))
+        after = _whole_number(request, "after")
         if "wait" not in request.query_params:
             return StreamingResponse(self._stream(after), media_type="text/event-stream")
-        wait = min(float(request.query_params["wait"]), MAX_WAIT)
+        wait = min(_whole_number(request, "wait"), MAX_WAIT)
         try:
             async with asyncio.timeout(wait):
                 page = await self._hub.journal.after(after)
@@ -177,6 +177,13 @@ def _twin(module: Module) -> dict[str, Any]:
         "connectionState": "Connected" if module.connected else "Disconnected",
         "properties": module.twin(),
     }
+
+
+def _whole_number(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "0")
+    if not text.isdecimal():
+        raise ServiceError(400, "ArgumentInvalid", f"{name} must be a whole number")
+    return int(text)
 
 
 def _seconds(body: dict[str, Any], key: str, default: int, least: int) -> float:

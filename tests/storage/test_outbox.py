@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -115,8 +116,6 @@ class Queue(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        from tempfile import TemporaryDirectory
-
         self.folder = TemporaryDirectory()
         self.path = Path(self.folder.name) / "registry.db"
         self.model: list[StoredEvent] = []
