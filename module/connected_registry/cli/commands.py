@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from connected_registry import log
 from connected_registry.app.replica import Replica
 from connected_registry.cli.connection import Connection, connect_socket, explain_lock
 from connected_registry.cli.exits import Exit
@@ -45,7 +46,6 @@ def settings_from(
 
 def serve(data: Path | None, listen: str | None, twin: Path | None, reported: Path | None) -> Exit:
     """Run the replica until SIGTERM or SIGINT."""
-    from connected_registry import log
     from connected_registry.app import serving
 
     settings = settings_from(data, listen, twin, reported)
@@ -69,6 +69,7 @@ async def _connect(data: Path | None, twin: Path | None) -> AsyncIterator[Connec
                     )
                 yield running
                 return
+        log.configure(form=settings.log_format)  # to standard error: the answer has the other
         replica = Replica(settings)
         try:
             await replica.open()
