@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +171,10 @@ async def test_a_desired_document_that_the_receiver_chokes_on_ends_nothing(
         await it.until(lambda: (3, {"n": 2}) in it.desired)
 
         assert it.client.state.sessions == 1
+
+
+def test_the_sdk_is_imported_only_when_there_is_a_hub() -> None:
+    """It takes longer to import than everything else together."""
+    script = "import sys, connected_registry.edge.hub; sys.exit('azure.iot.device' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -13,8 +13,8 @@ import pytest
 from azure.iot.device.aio import IoTHubModuleClient
 from azure.iot.device.common.pipeline import pipeline_thread
 
+from connected_registry.edge.destination import Limits
 from connected_registry.edge.hub import Pace
-from connected_registry.edge.session import Limits
 from hub.rig import LIMITS, PACE, Rig, rig
 from local_hub.hub import LocalHub
 from local_hub.module import Module

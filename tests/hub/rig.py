@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from connected_registry.edge.destination import Limits
 from connected_registry.edge.hub import HubClient, Pace
 from connected_registry.edge.identity import HubIdentity, find_identity
 from connected_registry.edge.outbox import Severity, new_event
 from connected_registry.edge.route import HubRoute
-from connected_registry.edge.session import Limits
 from connected_registry.storage.database import Database
 from connected_registry.storage.outbox import Outbox, StoredEvent
 from local_hub.hub import LocalHub

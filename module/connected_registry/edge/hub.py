@@ -11,19 +11,22 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from connected_registry.edge.delta import ReportedDelta
+from connected_registry.edge.destination import Destination, Limits, MethodCall
 from connected_registry.edge.identity import HubIdentity
 from connected_registry.edge.outbox import Outbox
 from connected_registry.edge.patch import Document
 from connected_registry.edge.route import HubRoute
 from connected_registry.edge.sequence import DesiredSequence
-from connected_registry.edge.session import Destination, HubSdk, HubSession, Limits, MethodCall
 from connected_registry.errors import EdgeError, HubRefused, StorageError
 from connected_registry.storage.outbox import StoredEvent
+
+if TYPE_CHECKING:
+    from connected_registry.edge.session import HubSdk, HubSession
 
 OnDesired = Callable[[Document, int], Awaitable[object]]
 """Takes a complete desired document without ``$`` keys, and its version."""
@@ -147,15 +150,16 @@ class HubClient:
 
     async def run(self) -> None:
         """Keep a session open until cancelled."""
-        self._sdk = HubSdk(self._clock)
-        self._sdk.start()
+        sdk = await asyncio.to_thread(_load_sdk, self._clock)
+        self._sdk = sdk
+        sdk.start()
         try:
-            await self._keep_connected(self._sdk)
+            await self._keep_connected(sdk)
         finally:
             for answer in self._answers:
                 answer.cancel()
             await asyncio.gather(*self._answers, return_exceptions=True)
-            await asyncio.to_thread(self._sdk.stop)
+            await asyncio.to_thread(sdk.stop)
 
     async def _keep_connected(self, sdk: HubSdk) -> None:
         loop = asyncio.get_running_loop()
@@ -186,8 +190,7 @@ class HubClient:
         patches: asyncio.Queue[Document] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         renewal = loop.time() + self._pace.token_life.total_seconds() * 0.9
-        session = await HubSession.open(
-            sdk,
+        session = await sdk.open_session(
             self._destination,
             expires=self._clock() + self._pace.token_life,
             limits=self._limits,
@@ -342,3 +345,10 @@ class HubClient:
             await session.answer(call, status, body)
         except EdgeError as error:
             _log.warning("hub.answer_lost", method=call.name[:100], reason=str(error))
+
+
+def _load_sdk(clock: Callable[[], datetime]) -> HubSdk:
+    """Importing the SDK takes a good part of a second: late, and in a thread."""
+    from connected_registry.edge.session import HubSdk
+
+    return HubSdk(clock)

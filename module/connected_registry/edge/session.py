@@ -12,7 +12,6 @@ import asyncio
 import re
 import ssl
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -21,10 +20,10 @@ from azure.iot.device import Message, MethodRequest, MethodResponse, ProxyOption
 from azure.iot.device import exceptions as sdk_errors
 from azure.iot.device.aio import IoTHubModuleClient
 
-from connected_registry.edge.identity import AccessToken, HubIdentity
+from connected_registry.edge.destination import Destination, Limits, MethodCall
+from connected_registry.edge.identity import AccessToken
 from connected_registry.edge.outbox import OUTPUT
 from connected_registry.edge.patch import Document
-from connected_registry.edge.route import HubRoute
 from connected_registry.edge.side_loop import SideLoop
 from connected_registry.errors import EdgeError, HubLost, HubRefused
 from connected_registry.storage.outbox import StoredEvent
@@ -33,39 +32,6 @@ T = TypeVar("T")
 
 _STATUS: Final = re.compile(r"status (\d{3})")
 _log = structlog.stdlib.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long the SDK may take for what."""
-
-    make: timedelta = timedelta(seconds=60)
-    connect: timedelta = timedelta(seconds=60)
-    call: timedelta = timedelta(seconds=20)
-    close: timedelta = timedelta(seconds=3)
-    keep_alive: timedelta = timedelta(seconds=30)
-    """A connection that went silent is noticed within twice this; also bounds a TLS handshake."""
-
-
-@dataclass(frozen=True, slots=True)
-class MethodCall:
-    """A direct method as it came in; ``payload`` is parsed JSON."""
-
-    id: str
-    name: str
-    payload: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a session goes, as whom, and what it announces."""
-
-    identity: HubIdentity
-    route: HubRoute
-    model_id: str
-
-    def __str__(self) -> str:
-        return f"{self.identity.server}:{self.route.port}"
 
 
 class HubSdk:
@@ -88,6 +54,27 @@ class HubSdk:
     def stop(self) -> None:
         """End the thread."""
         self._side.stop()
+
+    async def open_session(
+        self,
+        destination: Destination,
+        *,
+        expires: datetime,
+        limits: Limits,
+        on_patch: Callable[[Document], None],
+        on_method: Callable[[HubSession, MethodCall], None],
+    ) -> HubSession:
+        """Connect and subscribe; both callbacks run on the caller's loop. Raise `EdgeError`."""
+        token = await destination.identity.token(expires)
+        trusted_ca = await destination.identity.trusted_ca()
+        client = await self.make(destination, token, trusted_ca, limits)
+        session = HubSession(self, client, destination, limits)
+        try:
+            await session.connect(on_patch, on_method)
+        except BaseException:
+            await session.close()
+            raise
+        return session
 
     def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Future[T]:
         """See `SideLoop.submit`."""
@@ -148,28 +135,37 @@ class HubSession:
         self._up = False
         self._unanswered: set[asyncio.Future[Any]] = set()
 
-    @classmethod
-    async def open(
-        cls,
-        sdk: HubSdk,
-        destination: Destination,
-        *,
-        expires: datetime,
-        limits: Limits,
+    async def connect(
+        self,
         on_patch: Callable[[Document], None],
         on_method: Callable[[HubSession, MethodCall], None],
-    ) -> HubSession:
-        """Connect and subscribe; both callbacks run on the caller's loop. Raise `EdgeError`."""
-        token = await destination.identity.token(expires)
-        trusted_ca = await destination.identity.trusted_ca()
-        client = await sdk.make(destination, token, trusted_ca, limits)
-        session = cls(sdk, client, destination, limits)
-        try:
-            await session._connect(on_patch, on_method)
-        except BaseException:
-            await session.close()
-            raise
-        return session
+    ) -> None:
+        """Connect and subscribe; both callbacks run on the loop that made the session."""
+        client = self._client
+
+        async def patched(patch: Document) -> None:
+            self._hop(on_patch, patch)
+
+        async def called(request: MethodRequest) -> None:
+            call = MethodCall(request.request_id, request.name, request.payload)
+            self._hop(on_method, self, call)
+
+        async def watch() -> None:
+            # Before connecting, or the events are dropped.
+            client.on_connection_state_change = self._state_changed  # type: ignore[assignment]
+            client.on_background_exception = self._failed
+
+        def subscribe() -> None:
+            client.on_twin_desired_properties_patch_received = patched
+            client.on_method_request_received = called
+
+        async def subscribed() -> None:
+            await asyncio.get_running_loop().run_in_executor(None, subscribe)
+
+        await self._call(watch, "start")
+        await self._call(client.connect, "let us connect", self._limits.connect)
+        self._up = True
+        await self._call(subscribed, "confirm subscriptions")
 
     async def ended(self, seconds: float) -> None:
         """Return after that long; raise `HubLost` as soon as the session is lost."""
@@ -222,37 +218,6 @@ class HubSession:
             return
         for future in self._unanswered:
             future.cancel()
-
-    async def _connect(
-        self,
-        on_patch: Callable[[Document], None],
-        on_method: Callable[[HubSession, MethodCall], None],
-    ) -> None:
-        client = self._client
-
-        async def patched(patch: Document) -> None:
-            self._hop(on_patch, patch)
-
-        async def called(request: MethodRequest) -> None:
-            call = MethodCall(request.request_id, request.name, request.payload)
-            self._hop(on_method, self, call)
-
-        async def watch() -> None:
-            # Before connecting, or the events are dropped.
-            client.on_connection_state_change = self._state_changed  # type: ignore[assignment]
-            client.on_background_exception = self._failed
-
-        def subscribe() -> None:
-            client.on_twin_desired_properties_patch_received = patched
-            client.on_method_request_received = called
-
-        async def subscribed() -> None:
-            await asyncio.get_running_loop().run_in_executor(None, subscribe)
-
-        await self._call(watch, "start")
-        await self._call(client.connect, "let us connect", self._limits.connect)
-        self._up = True
-        await self._call(subscribed, "confirm subscriptions")
 
     async def _call(
         self,
