@@ -71,18 +71,18 @@ class ContainerTools:
         return run([program, *self._policy, *arguments], environment=self._environment)
 
     def podman(self, *arguments: str) -> str:
-        """Run podman on a storage of its own."""
-        # vfs needs no overlay file system, which a machine that is itself a container may lack.
-        return self._with_storage("podman", "podman", arguments)
+        """Run podman on this folder's storage."""
+        return self._with_storage("podman", arguments)
 
     def buildah(self, *arguments: str) -> str:
-        """Run buildah on a storage of its own."""
-        return self._with_storage("buildah", "buildah", arguments)
+        """Run buildah on the same storage: what it builds, podman has."""
+        return self._with_storage("buildah", arguments)
 
-    def _with_storage(self, program: str, name: str, arguments: tuple[str, ...]) -> str:
+    def _with_storage(self, program: str, arguments: tuple[str, ...]) -> str:
+        # vfs needs no overlay file system, which a machine that is itself a container may lack.
         storage = [
-            f"--root={self._folder / name}",
-            f"--runroot={self._folder / (name + '.run')}",
+            f"--root={self._folder / 'storage'}",
+            f"--runroot={self._folder / 'run'}",
             "--storage-driver=vfs",
         ]
         return run([require_program(program), *storage, *arguments], environment=self._environment)
@@ -97,6 +97,7 @@ class ContainerTools:
         self.buildah(
             "push", "--quiet", "--tls-verify=false", "localhost/built", f"docker://{image}"
         )
+        self.buildah("rmi", "localhost/built")
 
 
 class Containerd:

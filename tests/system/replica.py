@@ -16,6 +16,10 @@ from typing import Any, Self
 
 import httpx
 
+YES_OR_NO = {0, 1}
+OFFLINE = 3
+"""Exit codes of commands."""
+
 PATIENCE = 60.0
 """Seconds to wait for something that comes in a moment on a machine that is not busy."""
 
@@ -119,7 +123,7 @@ class Replica:
         self.process.wait()
         self.process = None
 
-    def command(self, *arguments: str, expect: int | None = 0) -> dict[str, Any]:
+    def command(self, *arguments: str, expect: int | set[int] = 0) -> dict[str, Any]:
         """The JSON answer of a command of ours on the data folder; checks the exit code."""
         options = ["--data", str(self.data), "--json"]
         done = subprocess.run(
@@ -130,20 +134,20 @@ class Replica:
             text=True,
             check=False,
         )
-        if expect is not None:
-            assert done.returncode == expect, f"{done.returncode}: {done.stdout}\n{done.stderr}"
-        answer: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+        expected = {expect} if isinstance(expect, int) else expect
+        assert done.returncode in expected, f"{done.returncode}: {done.stdout}\n{done.stderr}"
+        answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
-    def sync(self, *, expect: int | None = 0) -> dict[str, Any]:
+    def sync(self, *, expect: int | set[int] = 0) -> dict[str, Any]:
         """Run a sync to its end and return its result."""
         task = self.command("sync", expect=expect)
         result: dict[str, Any] = task.get("result") or {}
         return result
 
     def status(self) -> dict[str, Any]:
-        """Everything the replica reports."""
-        return self.command("status", expect=None)
+        """Everything the replica reports; the exit code says whether the site is complete."""
+        return self.command("status", expect=YES_OR_NO)
 
     def wait_for_status(
         self, what: str, condition: Callable[[dict[str, Any]], Any]

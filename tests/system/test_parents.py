@@ -39,7 +39,7 @@ def test_wrong_password_is_told(tmp_path: Path, new_replica: ReplicaFactory) -> 
         wrong = {**USER, "CONNECTED_REGISTRY_PARENT_PASSWORD": "not-the-word"}
         replica = new_replica(DESIRED, parent=parent.address, environment=wrong)
 
-        task = replica.command("sync", expect=None)
+        task = replica.command("sync", expect=1)
         status = replica.status()
 
         assert task["result"]["state"] != "Succeeded"
@@ -70,7 +70,7 @@ def test_credentials_do_not_follow_a_foreign_realm(
         parent.push(make_platforms("token"), "team/app", "1")
         replica = new_replica(DESIRED, parent=parent.address, environment=USER)
 
-        replica.command("sync", expect=None)
+        replica.command("sync", expect=1)
 
         assert replica.digest("team/app", "1") is None
         assert all(asked.username is None for asked in tokens.asked)
