@@ -33,7 +33,7 @@ def wrecks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         [sys.executable, "-m", "faults.storage_victim", str(root)],
         check=True,
-        env={**os.environ, "PYTHONPATH": str(tests)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *sys.path])},
     )
     return root
 
@@ -130,6 +130,15 @@ def test_every_file_is_what_its_name_says(wrecks: Path) -> None:
             if path.is_file():
                 digest = Digest.parse(f"{path.parent.name}:{path.name}")
                 assert digest.matches(path.read_bytes()), folder.name
+
+
+def test_the_database_is_never_ahead_of_the_files(wrecks: Path) -> None:
+    """Content is in place, whole, before any row names it."""
+    for folder, _ in folders(wrecks):
+        with open_store(folder) as store, store.database.read() as session:
+            rows = session.connection().exec_driver_sql("SELECT digest, size FROM blob")
+            for digest, size in rows:
+                assert store.blobs.size(Digest(digest)) == size, folder.name
 
 
 def test_every_shown_image_is_whole(wrecks: Path) -> None:

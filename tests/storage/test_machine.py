@@ -53,9 +53,10 @@ class Shown:
 class RegistryMachine(RuleBasedStateMachine):
     """Every rule does the same to both and compares the outcome."""
 
-    @initialize()
-    def begin(self) -> None:
-        """Open a store."""
+    @initialize(memory=st.sampled_from([4_000, 1_000_000]))
+    def begin(self, memory: int) -> None:
+        """Open a store whose memory evicts all the time, or never."""
+        self.memory = memory
         self.root = Path(tempfile.mkdtemp())
         self.model = {name: Shown() for name in REPOSITORIES}
         self.open()
@@ -63,9 +64,8 @@ class RegistryMachine(RuleBasedStateMachine):
     def open(self) -> None:
         """Open the folder, new or not."""
         self.stack = ExitStack()
-        # So small a memory evicts all the time.
         self.store: Store = self.stack.enter_context(
-            open_store(self.root / "data", cache_bytes=4000)
+            open_store(self.root / "data", cache_bytes=self.memory)
         )
 
     def teardown(self) -> None:
