@@ -34,7 +34,7 @@ from connected_registry.policy.access import (
     Status,
     permissions_of,
 )
-from connected_registry.policy.password import hash_password, verify_password
+from connected_registry.policy.password import decoy_among, verify_password
 
 NOBODY: Final = "-"
 """The name of callers without a token of their own; no token can be called so."""
@@ -123,7 +123,6 @@ class Access:
         self._clock = clock
         self._throttle = throttle or Throttle()
         self._checks = asyncio.Semaphore(_PARALLEL_CHECKS)
-        self._decoy = hash_password("no password has this hash")
         self._remembered: OrderedDict[bytes, tuple[float, SignedIn]] = OrderedDict()
         self.configure(rules)
 
@@ -133,6 +132,9 @@ class Access:
         self._accounts = {
             token.name: (token, permissions_of(token, rules.scope_maps)) for token in rules.tokens
         }
+        self._decoy = decoy_among(
+            password.hash for token in rules.tokens for password in token.passwords
+        )
         self._remembered.clear()
 
     @property
@@ -176,7 +178,7 @@ class Access:
         token, permissions = self._accounts.get(username, (None, Permissions()))
         passwords = token.passwords if token is not None else ()
         async with self._checks:
-            matched = await asyncio.to_thread(self._match, passwords, password)
+            matched = await asyncio.to_thread(_match, passwords, password, self._decoy)
         current = self._accounts.get(username, (None, None))[0]
         if matched is None or token is None or current != token or not self._usable(token, matched):
             raise Unauthorized("invalid user name or password")
@@ -250,16 +252,6 @@ class Access:
                 return SignedIn(principal, claims.credential, expires)
         raise TokenInvalid("the token's owner or password has been withdrawn")
 
-    def _match(self, passwords: tuple[Password, ...], plain: str) -> Password | None:
-        """The password that ``plain`` is; always the same number of computations."""
-        matched = None
-        for password in passwords:
-            if verify_password(plain, password.hash):
-                matched = password
-        for _ in range(_PASSWORDS_A_TOKEN - len(passwords)):
-            verify_password(plain, self._decoy)
-        return matched
-
     def _usable(self, token: ClientToken, password: Password) -> bool:
         return token.status is Status.ENABLED and (
             password.expiry is None or self._clock() < password.expiry
@@ -287,6 +279,17 @@ class Access:
         self._remembered[seal] = (time.monotonic() + seconds, signed_in)
         while len(self._remembered) > _REMEMBERED:
             self._remembered.popitem(last=False)
+
+
+def _match(passwords: tuple[Password, ...], plain: str, decoy: str) -> Password | None:
+    """The password that ``plain`` is; always the same number of computations."""
+    matched = None
+    for password in passwords:
+        if verify_password(plain, password.hash):
+            matched = password
+    for _ in range(_PASSWORDS_A_TOKEN - len(passwords)):
+        verify_password(plain, decoy)
+    return matched
 
 
 def needed(action: Action, repository: str) -> dict[str, str]:

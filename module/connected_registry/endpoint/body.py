@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from connected_registry.errors import RegistryError, RequestInvalid, RequestTimeout
+from connected_registry.errors import RegistryError, RequestTimeout
 
 BATCH: Final = 1024 * 1024
 """Bytes handed on at once: enough for hashing and writing to be worth a thread."""
@@ -21,6 +22,8 @@ FLOOR: Final = 1024
 
 _COURTESY: Final = 256 * 1024
 _COURTESY_SECONDS: Final = 2.0
+_LINGER: Final = 64 * 1024 * 1024
+_LINGER_SECONDS: Final = 5.0
 
 
 class Body:
@@ -29,12 +32,9 @@ class Body:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
         headers = dict(scope["headers"])
-        self.length = _content_length(headers.get(b"content-length"))
+        chunked = b"transfer-encoding" in headers
+        self.length = None if chunked else _content_length(headers.get(b"content-length"))
         """What was announced; ``None`` where it is sent in chunks."""
-        if b"transfer-encoding" in headers:
-            self.length = None
-        elif self.length is None:
-            self.length = 0
         self.finished = self.length == 0
         self._awaits_continue = headers.get(b"expect", b"").lower() == b"100-continue"
 
@@ -74,25 +74,32 @@ class Body:
         return b"".join(pieces)
 
     async def settle(self) -> bool:
-        """Whether the connection can be used again after an early answer.
+        """Whether the connection can be used again after an answer that did not need the body.
 
-        A short rest of the body is read and dropped for that; a long one is not waited for, nor
-        one that the client holds back until it is asked for.
+        A short rest of it is read and dropped for that.
         """
-        if self.finished or (self.length is not None and self.length > _COURTESY):
+        if self.finished or self.length is None or self.length > _COURTESY:
             return self.finished
+        await self._drop(_COURTESY, _COURTESY_SECONDS)
+        return self.finished
+
+    async def linger(self) -> None:
+        """After an answer, let a client that is still sending get to see it.
+
+        Closing a connection with bytes unread resets it, and with that the answer may be lost.
+        """
+        await self._drop(_LINGER, _LINGER_SECONDS)
+
+    async def _drop(self, limit: int, seconds: float) -> None:
         if self._awaits_continue:
-            return False
+            return
         size = 0
-        try:
-            async with asyncio.timeout(_COURTESY_SECONDS):
+        with suppress(TimeoutError, ClientDisconnect, RequestTimeout):
+            async with asyncio.timeout(seconds):
                 async for piece in self._pieces():
                     size += len(piece)
-                    if size > _COURTESY:
+                    if size > limit:
                         break
-        except (TimeoutError, ClientDisconnect, RequestTimeout):
-            return False
-        return self.finished
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         due = FLOOR
@@ -116,9 +123,6 @@ class Body:
                 yield piece
 
 
-def _content_length(value: bytes | None) -> int | None:
-    if value is None:
-        return None
-    if not value.isdigit() or len(value) > 19:
-        raise RequestInvalid("malformed Content-Length")
-    return int(value)
+def _content_length(value: bytes | None) -> int:
+    """The number; the server has refused what is none."""
+    return int(value) if value is not None and value.isdigit() else 0

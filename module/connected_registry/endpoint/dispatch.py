@@ -55,35 +55,37 @@ class Endpoint:
             return
         if _EVENTS.isEnabledFor(logging.DEBUG):
             send = _log_answer(scope, send)
-        request = Request(scope, receive)
+        body = Body(scope, receive)
         try:
-            response = await self._answer(request)
+            response = await self._answer(Request(scope, receive), body)
+            settled = await body.settle()
         except ClientDisconnect:
             return
         response.raw_headers.extend(COMMON)
-        await response(scope, receive, send)
+        if settled:
+            await response(scope, receive, send)
+            return
+        response.headers["Connection"] = "close"
+        await response(scope, receive, _without_end(send))
+        await body.linger()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _answer(self, request: Request) -> Response:
-        body: Body | None = None
+    async def _answer(self, request: Request, body: Body) -> Response:
         try:
-            body = Body(request.scope, request.receive)
-            response = await self._handle(request, body)
+            return await self._handle(request, body)
         except ClientDisconnect:
             raise
         except RegistryError as error:
-            response = answer_error(error)
+            return answer_error(error)
         except DiskFull as error:
             _log.warning("http.disk_full", error=str(error))
-            response = answer_error(InsufficientStorage())
+            return answer_error(InsufficientStorage())
         except StorageError as error:
             _log.error("http.storage_failed", error=str(error))
-            response = answer_error(Unavailable("the store cannot be used at the moment"))
+            return answer_error(Unavailable("the store cannot be used at the moment"))
         except Exception:
             _log.exception("http.failed", method=request.method, path=request.url.path[:300])
-            response = answer_error(RegistryError())
-        if body is None or not await body.settle():
-            response.headers["Connection"] = "close"
-        return response
+            return answer_error(RegistryError())
 
     async def _handle(self, request: Request, body: Body) -> Response:
         services, scope = self._services, request.scope
@@ -131,6 +133,17 @@ def _challenged(error: Unauthorized, route: Route, target: Target, origin: Origi
         error.detail = [needed(route.need, target.repository)]
     error.headers = {"WWW-Authenticate": challenge(error, origin), **error.headers}
     return error
+
+
+def _without_end(send: Send) -> Send:
+    """``send`` that leaves the answer open after its last byte."""
+
+    async def open_ended(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "more_body": True}
+        await send(message)
+
+    return open_ended
 
 
 def _log_answer(scope: Scope, send: Send) -> Send:

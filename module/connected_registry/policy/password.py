@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -101,3 +102,10 @@ def hash_password(plain: str) -> str:
 def verify_password(plain: str, text: str) -> bool:
     """Whether ``plain`` is the password that the hash ``text`` was made of."""
     return PasswordHash.parse(text).verifies(plain)
+
+
+def decoy_among(hashes: Iterable[str]) -> str:
+    """A hash of no password, which takes as long to try as the dearest of ``hashes``."""
+    costs = [(each.ln, each.r, each.p) for each in map(PasswordHash.parse, hashes)]
+    cost = max(costs, key=lambda cost: 2 ** cost[0] * cost[1] * cost[2], default=_COST)
+    return str(PasswordHash(*cost, salt=bytes(_SALT_BYTES), key=bytes(_KEY_BYTES)))
