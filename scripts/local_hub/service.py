@@ -165,6 +165,8 @@ def _route(path: str, method: str, handler: Callable[[Request], Awaitable[Respon
             return await handler(request)
         except ServiceError as error:
             return JSONResponse({"Message": str(error)}, error.status)
+        except asyncio.CancelledError:
+            return JSONResponse({"Message": "ErrorCode:ServerBusy;stopping"}, 503)
 
     return Route(path, endpoint, methods=[method])
 

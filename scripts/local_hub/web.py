@@ -48,6 +48,9 @@ class WebServer:
         self._server.should_exit = True
         self._server.force_exit = True
         await self._task
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
         requests = list(self._server.server_state.tasks)
         for request in requests:
             request.cancel()

@@ -85,9 +85,9 @@ class Workload:
     ) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             self.calls.append((request.method, request.url.path))
-            if self.faults.hang:
-                await asyncio.Event().wait()
             try:
+                while self.faults.hang:  # noqa: ASYNC110 - a plain switch for tests
+                    await asyncio.sleep(0.05)
                 if self.faults.status:
                     raise ApiError(self.faults.status, "failing as asked")
                 if "api-version" not in request.query_params:
@@ -95,6 +95,8 @@ class Workload:
                 return JSONResponse(await handler(request), status)
             except ApiError as error:
                 return JSONResponse({"message": str(error)}, error.status)
+            except asyncio.CancelledError:
+                return JSONResponse({"message": "stopping"}, 503)
 
         return endpoint
 

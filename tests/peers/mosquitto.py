@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator
@@ -48,6 +49,7 @@ class Mosquitto:
         )
         self._process: subprocess.Popen[bytes] | None = None
         self._backend: mqtt.Client | None = None
+        self._gone = asyncio.Event()
 
     async def start(self) -> None:
         """Start the broker; return when the backend is subscribed."""
@@ -67,8 +69,13 @@ class Mosquitto:
         def received(_client: object, _data: object, message: mqtt.MQTTMessage) -> None:
             loop.call_soon_threadsafe(self._receive, message.topic, message.payload)
 
+        def disconnected(*_: object) -> None:
+            loop.call_soon_threadsafe(self._gone.set)
+
         backend.on_connect, backend.on_subscribe = connected, subscribed
-        backend.on_message = received
+        backend.on_message, backend.on_disconnect = received, disconnected
+        backend.reconnect_delay_set(3600, 3600)
+        self._gone.clear()
         async with asyncio.timeout(30):
             while True:
                 with contextlib.suppress(OSError):
@@ -91,8 +98,20 @@ class Mosquitto:
         process.kill()
         await asyncio.to_thread(process.wait)
         if backend is not None:
+            # What the broker had acknowledged may still be on its way.
+            await self._gone.wait()
             await asyncio.to_thread(backend.loop_stop)
         self.module.detach(self)
+
+    def suspend(self) -> None:
+        """Stop the broker where it is: connections stay open and silent."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Send a message to the module."""
