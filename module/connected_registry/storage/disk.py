@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -103,7 +103,7 @@ def place(file: Path, descriptor: int, final: Path, checkpoint: Checkpoint = pas
 
 
 def replace_file(
-    final: Path, content: bytes, staging: Path, checkpoint: Checkpoint = pass_by
+    final: Path, content: bytes | Iterable[bytes], staging: Path, checkpoint: Checkpoint = pass_by
 ) -> None:
     """Put ``content`` at ``final`` so that a reader sees the old bytes or the new, never a part.
 
@@ -112,7 +112,10 @@ def replace_file(
     temporary = staging / f"put-{uuid4().hex}"
     descriptor = create(temporary)
     try:
-        write_all(descriptor, content, 0)
+        offset = 0
+        for part in [content] if isinstance(content, bytes) else content:
+            write_all(descriptor, part, offset)
+            offset += len(part)
         place(temporary, descriptor, final, checkpoint)
     except BaseException:
         temporary.unlink(missing_ok=True)

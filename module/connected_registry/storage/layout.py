@@ -7,6 +7,8 @@ as its writer waits.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import exists, select
@@ -25,6 +27,8 @@ REF_NAME: Final = "org.opencontainers.image.ref.name"
 REPOSITORY: Final = "com.connected-registry.repository"
 """Annotation of every entry: the repository that shows it."""
 
+_BATCH: Final = 1000
+_STREAMED: Final = {"yield_per": _BATCH}
 _DESCRIPTOR: Final = (col(ManifestRow.media_type), col(ManifestRow.digest), col(ManifestRow.size))
 
 
@@ -37,19 +41,26 @@ class Layout:
 
     def write(self) -> None:
         """Replace ``index.json`` by what the database says now. Raises `DiskFull`."""
-        with self._database.read() as session:
-            entries = [*_tagged(session), *_roots(session)]
-        index = {
-            "schemaVersion": 2,
-            "mediaType": media_type.OCI_INDEX,
-            "manifests": entries,
-        }
-        content = json.dumps(index, indent=1).encode() + b"\n"
-        with disk.disk_errors("cannot write index.json"):
-            disk.replace_file(self._folder.index, content, self._folder.partials)
+        with self._database.read() as session, disk.disk_errors("cannot write index.json"):
+            disk.replace_file(self._folder.index, _lines(session), self._folder.partials)
 
 
-def _tagged(session: Session) -> list[dict[str, Any]]:
+def _lines(session: Session) -> Iterator[bytes]:
+    """The index piece by piece: a store may have more entries than memory should hold."""
+    head = {"schemaVersion": 2, "mediaType": media_type.OCI_INDEX}
+    yield json.dumps(head).encode()[:-1] + b', "manifests": ['
+    lines: list[str] = []
+    between = "\n"
+    for entry in chain(_tagged(session), _roots(session)):
+        lines.append(between + json.dumps(entry))
+        between = ",\n"
+        if len(lines) == _BATCH:
+            yield "".join(lines).encode()
+            lines.clear()
+    yield ("".join(lines) + "\n]}\n").encode()
+
+
+def _tagged(session: Session) -> Iterator[dict[str, Any]]:
     statement = (
         select(col(RepositoryRow.name), col(TagRow.name), *_DESCRIPTOR)
         .join(TagRow, col(TagRow.repository_id) == col(RepositoryRow.id))
@@ -60,13 +71,11 @@ def _tagged(session: Session) -> list[dict[str, Any]]:
         )
         .order_by(col(RepositoryRow.name), col(TagRow.name))
     )
-    return [
-        _entry(descriptor, {REF_NAME: f"{repository}:{tag}", REPOSITORY: repository})
-        for repository, tag, *descriptor in session.execute(statement)
-    ]
+    for repository, tag, *descriptor in session.execute(statement, execution_options=_STREAMED):
+        yield _entry(descriptor, {REF_NAME: f"{repository}:{tag}", REPOSITORY: repository})
 
 
-def _roots(session: Session) -> list[dict[str, Any]]:
+def _roots(session: Session) -> Iterator[dict[str, Any]]:
     """Manifests that no tag and no index of their repository names; referrers are among them."""
     holder = aliased(ManifestRow)
     tagged = exists().where(
@@ -85,10 +94,8 @@ def _roots(session: Session) -> list[dict[str, Any]]:
         .where(~tagged, ~inside)
         .order_by(col(RepositoryRow.name), col(ManifestRow.digest))
     )
-    return [
-        _entry(descriptor, {REPOSITORY: repository})
-        for repository, *descriptor in session.execute(statement)
-    ]
+    for repository, *descriptor in session.execute(statement, execution_options=_STREAMED):
+        yield _entry(descriptor, {REPOSITORY: repository})
 
 
 def _entry(descriptor: list[Any], annotations: dict[str, str]) -> dict[str, Any]:
