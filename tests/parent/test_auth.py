@@ -129,6 +129,15 @@ async def test_an_identity_token_goes_as_a_password_where_post_is_unknown(tmp_pa
         assert [each.grant for each in tokens.asked] == ["refresh_token", "basic"]
 
 
+async def test_an_identity_token_without_a_name_has_no_other_form(tmp_path: Path) -> None:
+    """It is not sent as the password of nobody."""
+    with TokenServer(tmp_path, post=False) as tokens, guarded(tokens.realm) as registry:
+        async with client_of(registry, ("", "again"), realm_hosts=(tokens.address,)) as client:
+            with pytest.raises(ParentFailed):
+                await client.get_manifest(APP, LATEST)
+        assert [each.grant for each in tokens.asked] == ["refresh_token"]
+
+
 async def test_anonymous_tokens_come_from_any_decent_host(tokens: TokenServer) -> None:
     """Without credentials, as at Docker Hub, there is nothing to leak and no host to configure."""
     with guarded(tokens.realm) as registry:

@@ -219,10 +219,12 @@ async def test_a_stream_left_early_frees_the_connection(registry: ScriptedRegist
         assert (await read(client))[2] == LAYER.data
 
 
-async def test_a_slow_reader_is_not_blamed_on_the_parent(registry: ScriptedRegistry) -> None:
-    """Time that the reader takes for itself does not count as a slow parent."""
-    async with client_of(registry, floor=1e12, floor_window=3600.0) as client:
-        assert (await read(client))[2] == LAYER.data
+async def test_the_body_of_a_refusal_is_bounded(registry: ScriptedRegistry) -> None:
+    """Blobs may be of any size, the words of an error may not."""
+    registry.on(PATH, Reply(404, {}, bytes(65536), endless=True))
+    async with client_of(registry) as client:
+        with pytest.raises(ParentFailed, match="more than"):
+            await read(client)
 
 
 async def test_a_drip_is_cut(registry: ScriptedRegistry) -> None:

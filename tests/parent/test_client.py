@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
-from connected_registry.errors import ParentLied, ParentNotFound, ParentUnauthorized
+from connected_registry.errors import ParentLied, ParentNotFound, ParentOffline, ParentUnauthorized
 from connected_registry.oci.digest import Digest
 from connected_registry.oci.reference import RepositoryName, Tag
 from connected_registry.parent.client import ParentClient
@@ -167,3 +168,32 @@ async def test_a_real_registry_with_anonymous_tokens(tmp_path: Path) -> None:
             await read_everything(client)
             with pytest.raises(ParentUnauthorized):
                 await client.get_manifest(RepositoryName("team/secret"), LATEST)
+
+
+@pytest.mark.system
+async def test_a_real_registry_behind_tls(tmp_path: Path) -> None:
+    """Distribution with a certificate of the site's own authority."""
+    authority, files = trustme.CA(), [tmp_path / "server.pem", tmp_path / "server.key"]
+    server = authority.issue_cert("127.0.0.1")
+    server.cert_chain_pems[0].write_to_path(str(files[0]))
+    server.private_key_pem.write_to_path(str(files[1]))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    trust = {"ca_file": tmp_path / "ca.pem"}
+    with Distribution(tmp_path / "registry", certificate=(files[0], files[1])) as real:
+        real.push(INDEX, APP, LATEST)
+        async with client_of(real, protocol="https", address=trust) as client:
+            await read_everything(client)
+
+
+@pytest.mark.system
+async def test_a_real_registry_that_is_stopped_and_started_again(tmp_path: Path) -> None:
+    """A parent that goes away is offline, and read on the same client when it is back."""
+    with Distribution(tmp_path) as real:
+        real.push(INDEX, APP, LATEST)
+        async with client_of(real, attempts=2) as client:
+            await client.ping()
+            real.stop()
+            with pytest.raises(ParentOffline):
+                await client.ping()
+            real.start()
+            await read_everything(client)

@@ -223,6 +223,7 @@ async def test_endless_pages_are_an_error(plain: ScriptedRegistry) -> None:
     plain.on(TAGS, page)
     with pytest.raises(ParentFailed, match="pages"):
         await names(plain, pages=5)
+    assert len(plain.asked(TAGS)) == 5
 
 
 async def test_too_many_tags_are_an_error(plain: ScriptedRegistry) -> None:

@@ -34,6 +34,7 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 EMPTY = "application/vnd.oci.empty.v1+json"
+PIECE = 2**26
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,11 @@ def make_layer(
     media_type: str = OCI_LAYER,
 ) -> tuple[Content, str]:
     """A layer of about ``size`` bytes that do not compress, or of ``files``; with its diff id."""
+    level = 1 if files else 0
     if files is None:
-        files = {"data.bin": random.Random(repr(seed)).randbytes(size)}
+        source = random.Random(repr(seed))
+        pieces = [source.randbytes(min(PIECE, size - at)) for at in range(0, size, PIECE)]
+        files = {"data.bin": b"".join(pieces)}
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, data in files.items():
@@ -109,7 +113,7 @@ def make_layer(
             member.size, member.mode = len(data), 0o755
             tar.addfile(member, io.BytesIO(data))
     raw = archive.getvalue()
-    packed = gzip.compress(raw, compresslevel=1, mtime=0)
+    packed = gzip.compress(raw, compresslevel=level, mtime=0)
     return Content(media_type, packed), f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 

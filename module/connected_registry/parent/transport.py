@@ -7,7 +7,7 @@ are held to the same rules as manifests.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -113,8 +113,10 @@ class GuardedBody(httpx.AsyncByteStream):
         limit: int | None,
         limits: Limits,
         tally: Tally,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
+        self._clock = clock
         self._host = host
         self._limit = limit
         self._limits = limits
@@ -123,9 +125,9 @@ class GuardedBody(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         received = window_bytes = 0
         waited = 0.0
-        asked = time.monotonic()
+        asked = self._clock()
         async for chunk in self._inner:
-            waited += time.monotonic() - asked
+            waited += self._clock() - asked
             received += len(chunk)
             window_bytes += len(chunk)
             self._tally.bytes_received += len(chunk)
@@ -138,7 +140,7 @@ class GuardedBody(httpx.AsyncByteStream):
                     )
                 window_bytes, waited = 0, 0.0
             yield chunk
-            asked = time.monotonic()
+            asked = self._clock()
 
     async def aclose(self) -> None:
         """Let go of the connection."""
