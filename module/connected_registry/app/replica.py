@@ -15,27 +15,30 @@ from connected_registry.app.access import access_rules, refuse_unguarded
 from connected_registry.app.facts import Sources, gather
 from connected_registry.app.housekeeping import Housekeeping
 from connected_registry.app.link import Link, ParentChoice
+from connected_registry.app.measures import Measures
 from connected_registry.app.operations import ReplicaOperations
 from connected_registry.app.store import Store
 from connected_registry.app.telemetry import SiteEvents, sync_event
-from connected_registry.edge.acknowledgement import Outcome
+from connected_registry.edge.acknowledgement import ACCEPTED, Outcome
 from connected_registry.edge.configuration import Configuration
 from connected_registry.edge.hub import HubClient
 from connected_registry.edge.identity import find_identity
-from connected_registry.edge.methods import MAX_HUB_ANSWER, Methods
+from connected_registry.edge.methods import MAX_HUB_ANSWER, METHODS, Methods
 from connected_registry.edge.patch import Document
 from connected_registry.edge.report import Reporter
 from connected_registry.edge.reported import Facts, LoginServer, Tls
 from connected_registry.edge.route import HubRoute
 from connected_registry.edge.standalone import ReportedFile, TwinFile, read_document
 from connected_registry.edge.tasks import Tasks
-from connected_registry.edge.twin import Desired
+from connected_registry.edge.twin import MODEL_ID, Desired
 from connected_registry.endpoint.access import Access
 from connected_registry.endpoint.control import create_control
 from connected_registry.endpoint.dispatch import create_endpoint
+from connected_registry.endpoint.exposition import create_exposition
 from connected_registry.endpoint.origin import Origins
 from connected_registry.endpoint.services import EndpointServices, Pull
 from connected_registry.errors import ConfigurationError
+from connected_registry.metrics import CONTENT_TYPE, Metrics, edge_labels
 from connected_registry.parent.explain import Circumstances, Explainer
 from connected_registry.parent.memory import Memory
 from connected_registry.parent.occasion import Trigger
@@ -46,9 +49,6 @@ from connected_registry.supervisor import JobStatus, Supervisor
 
 DESIRED: Final = "desired"
 """Where the ledger keeps the last good desired document."""
-
-MODEL_ID: Final = "dtmi:connectedRegistry:EdgeReplica;1"
-"""The DTDL model in ``docs/dtdl`` that the twin follows, announced to the hub."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -61,15 +61,21 @@ def utc_now() -> datetime:
 class Replica:
     """One replica. `open` makes it answer methods; `serve_jobs` keeps it in sync."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, settings: Settings, *, with_hub: bool = False) -> None:
+        """``with_hub``: become the module that the environment names, if it names one."""
         self.settings = settings
-        self._identity = find_identity(environ or {})
-        self._route = HubRoute.from_environment(environ or {})
+        environ = settings.hub_environment if with_hub else {}
+        self._identity = find_identity(environ)
+        self._route = HubRoute.from_environment(environ)
         self._hub: HubClient | None = None
         self._opened = AsyncExitStack()
+        self.measures = Measures(
+            Metrics(labels=edge_labels(settings.hub_host, settings.device_id, settings.module_id))
+        )
         self._supervisor: Supervisor | None = None
         self._link: Link | None = None
         self._twin_file: TwinFile | None = None
+        self._under_way: dict[str, Outcome] = {}
         self._desired = Desired()
         self._last_activity: datetime | None = None
 
@@ -142,9 +148,13 @@ class Replica:
         )
         return create_endpoint(services)
 
+    def exposition(self) -> Any:
+        """The Prometheus page's ASGI application."""
+        return create_exposition(self._render_metrics, CONTENT_TYPE)
+
     def control(self) -> Any:
         """The control socket's ASGI application."""
-        return create_control(self.methods.invoke)
+        return create_control(self._invoke)
 
     def refuse_unguarded(self) -> None:
         """Raise `ConfigurationError` when nobody could come in, and no hub will change that."""
@@ -197,6 +207,7 @@ class Replica:
 
     async def _apply(self, desired: Desired) -> Mapping[str, Outcome]:
         """Put a checked configuration into force. The last step of every change."""
+        self._under_way = {}
         choice = ParentChoice.of(self.settings, desired)
         log.set_level(desired.logging.log_level.value)
         self.access.configure(access_rules(desired, self.settings.listen_address))
@@ -215,7 +226,9 @@ class Replica:
         if self._link is not None:
             news = before.scope != desired.scope or choice != known
             self._link.scheduler.changed(Trigger.SCOPE if news else None)
-        return {}
+            if news and desired.scope.repositories:
+                self._under_way = {"scope": Outcome(ACCEPTED, "syncing")}
+        return self._under_way
 
     async def _keep(self, document: Document, version: int | None) -> None:
         await asyncio.to_thread(
@@ -255,14 +268,21 @@ class Replica:
         """Take note of what the synchronizer did."""
         self._last_activity = utc_now()
         self.reporter.touch()
+        if event == "syncCompleted" and self._under_way:
+            # Emptied in place: an acknowledgement on its way may hold the same mapping.
+            self._under_way.clear()
+            self.configuration.progress({})
         if event in {"imageAvailable", "imageRemoved"}:
             self.housekeeping.content_changed()
+        if event in {"syncCompleted", "syncFailed"} and self._link is not None:
+            self.measures.synced(self._link)
         last = self._link.synchronizer.last if self._link is not None else None
         if self._hub is not None and (told := sync_event(event, facts, last)) is not None:
             self.events.synced(told)
 
     def _used(self, pull: Pull) -> None:
         self._last_activity = utc_now()
+        self.measures.pulled(pull)
         if self._hub is not None:
             self.events.pulled(pull)
 
@@ -273,8 +293,19 @@ class Replica:
         assert self._hub is not None
         await self._hub.emit(event)
 
+    async def _invoke(
+        self, name: str, payload: Any, max_answer: int | None = None
+    ) -> tuple[int, Any]:
+        status, body = await self.methods.invoke(name, payload, max_answer=max_answer)
+        self.measures.method(name if name in METHODS else "unknown", status)
+        return status, body
+
     async def _invoke_from_hub(self, name: str, payload: Any) -> tuple[int, Any]:
-        return await self.methods.invoke(name, payload, max_answer=MAX_HUB_ANSWER)
+        return await self._invoke(name, payload, MAX_HUB_ANSWER)
+
+    async def _render_metrics(self) -> bytes:
+        self.measures.refresh(await self._facts(), self._link, self._jobs)
+        return self.measures.metrics.render()
 
     async def _facts(self) -> Facts:
         facts = await gather(

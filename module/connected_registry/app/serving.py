@@ -132,7 +132,7 @@ def run(main: Callable[[], Any]) -> None:
 
 async def serve(settings: Settings) -> None:
     """The whole process: open, listen, keep in sync, stop cleanly."""
-    replica = Replica(settings, os.environ)
+    replica = Replica(settings, with_hub=True)
     await replica.open()
     try:
         replica.refuse_unguarded()
@@ -149,6 +149,16 @@ async def serve(settings: Settings) -> None:
                 serve_config(replica.control()),
             ),
         ]
+
+        metrics = settings.metrics_address
+        if metrics is not None:
+            listeners.append(
+                Listener(
+                    "metrics",
+                    bind("CONNECTED_REGISTRY_METRICS_LISTEN", metrics),
+                    serve_config(replica.exposition()),
+                )
+            )
 
         async def started() -> None:
             host, port = listeners[0].socket.getsockname()[:2]
