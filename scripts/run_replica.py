@@ -22,6 +22,8 @@ from service import Service, ServiceError, check_free, free_listener
 TOP = Path(__file__).resolve().parent.parent
 SAMPLE_RATE = 400_000
 """Bytes a second from the sample parent: a link slow enough for the progress bar to be seen."""
+NO, OFFLINE = 1, 3
+"""Exit codes of a sync that is not complete; the replica serves what it has and goes on trying."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -140,9 +142,9 @@ def start_sample_parent(folder: Path) -> Service:
     """A ReadWrite registry of ours without a parent, with sample images in it."""
     from sample.catalogue import publish, samples
 
-    parent = Service("parent", folder, free_listener(8090))
+    parent = Service("parent", folder, free_listener(8090), {})
     write_twin(parent.twin, {"mode": "ReadWrite"})
-    parent.start({})
+    parent.start()
     for sample in samples():
         if publish(parent.address, sample):
             for tag in sample.tags:
@@ -150,9 +152,13 @@ def start_sample_parent(folder: Path) -> Service:
     return parent
 
 
-def invite(replica: Service, parent: Service | None, image: str) -> None:
-    """Say what can be tried now."""
-    host, repository = replica.listen, image.partition(":")[0]
+def invite(replica: Service, parent: int) -> None:
+    """Say what can be tried now; ``parent`` is the process id of the sample parent, or 0."""
+    answer = replica.command("images", "--json", capture=True).stdout
+    images = json.loads(answer or "{}").get("images") or [{"repository": "NAME", "tag": "TAG"}]
+    first = next((each for each in images if each["tag"] == "latest"), images[-1])
+    host, repository = replica.listen, first["repository"]
+    image = f"{repository}:{first['tag']}"
     print(
         f"\nThe replica serves at {host} and stays in sync until Ctrl-C. Try, in another terminal:"
     )
@@ -168,48 +174,50 @@ def invite(replica: Service, parent: Service | None, image: str) -> None:
     for line in tries:
         print(f"  {line}")
     print(f"What it holds is set in {replica.twin}: edit it now and watch {replica.reported}")
-    if parent is not None:
-        print(f"Cut the parent off with `kill {parent.pid}` and pull again.")
+    if parent:
+        print(f"Cut the parent off with `kill {parent}` and pull again.")
     sys.stdout.flush()
 
 
+def prepare(given: argparse.Namespace, folder: Path, stack: ExitStack) -> tuple[Service, int]:
+    """The replica, not started yet, and the process id of its sample parent or 0."""
+    if given.parent:
+        settings = environment(given)
+        replica = Service("replica", folder, given.listen, settings)
+        write_twin(replica.twin, {"scope": {"repositories": rules(given)}})
+        return replica, 0
+    parent = start_sample_parent(folder)
+    stack.callback(parent.stop)
+    settings = {
+        "CONNECTED_REGISTRY_PARENT": parent.listen,
+        "CONNECTED_REGISTRY_PARENT_PROTOCOL": "http",
+    }
+    replica = Service("replica", folder, given.listen, settings)
+    if not replica.twin.exists():
+        everything = [{"name": "samples/*"}]
+        link = {"maxBytesPerSecond": SAMPLE_RATE}
+        write_twin(replica.twin, {"scope": {"repositories": everything}, "sync": link})
+    return replica, parent.pid
+
+
 def run(given: argparse.Namespace) -> int:
-    """Start, sync, say what to try, wait."""
+    """Sync, start, say what to try, wait."""
     if given.parent and not given.repository:
         raise ServiceError("--repository is missing: say what to hold, such as library/alpine:3.*")
     if given.repository and not given.parent:
         raise ServiceError("--parent is missing: say where the repositories are")
     check_free(given.listen)
-    name = given.parent.replace(":", "_") if given.parent else "sample"
-    folder = given.data or TOP / ".data" / name
+    name = given.parent.replace(":", "_").replace("/", "_") if given.parent else "sample"
     with ExitStack() as stack:
-        parent = None
-        replica = Service("replica", folder, given.listen)
-        if given.parent:
-            write_twin(replica.twin, {"scope": {"repositories": rules(given)}})
-            settings = environment(given)
-        else:
-            parent = start_sample_parent(folder)
-            stack.callback(parent.stop)
-            settings = {
-                "CONNECTED_REGISTRY_PARENT": parent.listen,
-                "CONNECTED_REGISTRY_PARENT_PROTOCOL": "http",
-            }
-            if not replica.twin.exists():
-                everything = [{"name": "samples/*"}]
-                link = {"maxBytesPerSecond": SAMPLE_RATE}
-                write_twin(replica.twin, {"scope": {"repositories": everything}, "sync": link})
-        stack.callback(replica.stop)
-        replica.start(settings)
-        code = replica.command("sync").returncode
-        listed = replica.command("images", "--json", capture=True)
-        images = json.loads(listed.stdout or "{}").get("images", [])
-        if code != 0 or given.once:
+        folder = (given.data or TOP / ".data" / name).resolve()
+        replica, parent = prepare(given, folder, stack)
+        code = replica.command("sync", f"--twin={replica.twin}").returncode
+        if given.once or code not in (0, NO, OFFLINE):
             return code
+        stack.callback(replica.stop)
+        replica.start()
         replica.command("images")
-        if images:
-            first = next((each for each in images if each["tag"] == "latest"), images[0])
-            invite(replica, parent, f"{first['repository']}:{first['tag']}")
+        invite(replica, parent)
         try:
             while replica.runs:
                 time.sleep(0.5)

@@ -24,15 +24,20 @@ class ServiceError(Exception):
 
 
 class Service:
-    """``connected-registry serve`` on a data folder; its log goes to a file beside the folder."""
+    """``connected-registry`` on a data folder; the log of ``serve`` is a file beside the folder.
 
-    def __init__(self, name: str, folder: Path, listen: str) -> None:
+    ``settings`` are variables of the environment; what else would configure a replica is left out.
+    """
+
+    def __init__(self, name: str, folder: Path, listen: str, settings: dict[str, str]) -> None:
         self.name = name
         self.listen = listen
         self.data = folder / name
         self.twin = folder / f"{name}.twin.json"
         self.reported = folder / f"{name}.reported.json"
         self.log = folder / f"{name}.log"
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
+        self._environment = inherited | settings
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,17 +50,15 @@ class Service:
         """Where it answers."""
         return f"http://{self.listen}"
 
-    def start(self, environment: dict[str, str]) -> None:
+    def start(self) -> None:
         """Start it and wait until it answers."""
         check_free(self.listen)
-        self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
         arguments = [f"--data={self.data}", f"--listen={self.listen}"]
         arguments += [f"--twin={self.twin}", f"--reported={self.reported}"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "connected_registry", "serve", *arguments],
-                env=inherited | environment,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -100,6 +103,7 @@ class Service:
         """Run ``connected-registry`` with ``arguments`` on its data folder."""
         return subprocess.run(
             [sys.executable, "-m", "connected_registry", *arguments, f"--data={self.data}"],
+            env=self._environment,
             stdout=subprocess.PIPE if capture else None,
             text=True,
             check=False,

@@ -159,6 +159,16 @@ def test_level_changes_at_run_time() -> None:
     assert [line.split()[-1] for line in output.getvalue().splitlines()] == ["two"]
 
 
+def test_floor_holds_whatever_level_is_set() -> None:
+    """A command's terminal shows nothing below its floor, though the twin's level lets it."""
+    output = io.StringIO()
+    configure(form="edge", stream=output, floor="Warning")
+    set_level("Debug")
+    _log().info("one")
+    _log().warning("two")
+    assert [line.split()[-1] for line in output.getvalue().splitlines()] == ["two"]
+
+
 def test_chatty_libraries_are_quiet_below_debug() -> None:
     """Each request of the HTTP client is no event of ours."""
     output = _configured(level="Information")

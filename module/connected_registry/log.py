@@ -103,11 +103,16 @@ def set_level(name: str) -> None:
 
 
 def configure(
-    level: str = "Information", form: LogForm = "auto", stream: TextIO | None = None
+    level: str = "Information",
+    form: LogForm = "auto",
+    stream: TextIO | None = None,
+    *,
+    floor: str = "Debug",
 ) -> None:
     """Send every record of the process to ``stream`` (standard error) in one form.
 
-    May be called again: the last call counts.
+    Nothing below ``floor`` is sent whatever level is set later. May be called again: the last
+    call counts.
     """
     output = sys.stderr if stream is None else stream
     plain = form == "plain" or (form == "auto" and output.isatty())
@@ -127,6 +132,7 @@ def configure(
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(output)
+    handler.setLevel(level_number(floor))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.contextvars.merge_contextvars],

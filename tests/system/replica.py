@@ -150,7 +150,7 @@ class Replica:
         return self.command("status", expect=YES_OR_NO)
 
     def wait_for_status(
-        self, what: str, condition: Callable[[dict[str, Any]], Any]
+        self, what: str, condition: Callable[[dict[str, Any]], Any], seconds: float = PATIENCE
     ) -> dict[str, Any]:
         """The first status that fulfils ``condition``."""
 
@@ -158,7 +158,7 @@ class Replica:
             status = self.status()
             return status if condition(status) else None
 
-        found: dict[str, Any] = wait_until(what, asked)
+        found: dict[str, Any] = wait_until(what, asked, seconds)
         return found
 
     def tags(self, repository: str) -> list[str]:

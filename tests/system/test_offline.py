@@ -13,7 +13,10 @@ from peers.proxy import CountingProxy
 from system.clients import ContainerTools
 from system.conftest import ReplicaFactory
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+
+PATIENCE = 400.0
+"""Seconds: a silent parent is asked several times with half a minute each before it is given up."""
 
 FAULTS: list[Callable[[CountingProxy], None]] = [
     CountingProxy.refuse,
@@ -43,7 +46,9 @@ def test_site_goes_on_without_its_parent(
         new = distribution.push(make_image(f"{name} new"), name, "latest")
         replica.command("sync", "--no-wait")
         offline = replica.wait_for_status(
-            "connection state Offline", lambda status: status["connectionState"] == "Offline"
+            "connection state Offline",
+            lambda status: status["connectionState"] == "Offline",
+            PATIENCE,
         )
         tools.skopeo("inspect", "--tls-verify=false", f"docker://{replica.listen}/{name}:latest")
 
@@ -59,6 +64,7 @@ def test_site_goes_on_without_its_parent(
                 status["connectionState"] == "Online"
                 and replica.digest(name, "latest") == new.digest
             ),
+            PATIENCE,
         )
 
 

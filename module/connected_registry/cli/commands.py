@@ -69,7 +69,7 @@ async def _connect(data: Path | None, twin: Path | None) -> AsyncIterator[Connec
                     )
                 yield running
                 return
-        log.configure(form=settings.log_format)  # to standard error: the answer has the other
+        log.configure(form=settings.log_format, floor="Warning")  # the answer tells the rest
         replica = Replica(settings)
         try:
             await replica.open()
