@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from urllib.parse import parse_qs
 from local_hub.access_key import TokenError
 from local_hub.module import DESIRED, METHODS, TWIN_ANSWERS, Module
 from local_hub.packet import Connect, Fields, Kind, Packet, ProtocolError, read_packet, text
+from local_hub.stream import Stream
 
 CONNECT_LIMIT: Final = 60.0
 """Seconds in which CONNECT must arrive, as at edgeHub."""
@@ -27,13 +27,11 @@ class Connection:
 
     def __init__(
         self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        stream: Stream,
         hostname: str,
         find: Callable[[str], Module | None],
     ) -> None:
-        self._reader = reader
-        self._writer = writer
+        self._stream = stream
         self._hostname = hostname
         self._find = find
         self._module: Module | None = None
@@ -45,14 +43,14 @@ class Connection:
         """Talk until either side ends it, the keep-alive runs out or the token expires."""
         try:
             async with asyncio.timeout(CONNECT_LIMIT):
-                packet = await read_packet(self._reader.readexactly)
+                packet = await read_packet(self._stream.read)
             if packet.kind is not Kind.CONNECT:
                 raise ProtocolError(f"{packet.kind.name} before CONNECT")
             if not self._admit(Connect.parse(packet.body)):
                 return
             while True:
                 async with asyncio.timeout(self._seconds_left()):
-                    packet = await read_packet(self._reader.readexactly)
+                    packet = await read_packet(self._stream.read)
                 if packet.kind is Kind.DISCONNECT:
                     return
                 self._take(packet)
@@ -62,9 +60,7 @@ class Connection:
         finally:
             if self._module is not None:
                 self._module.detach(self)
-            self._writer.close()
-            with contextlib.suppress(OSError, ssl.SSLError):
-                await self._writer.wait_closed()
+            await self._stream.close()
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Send a message, at the quality of service that the module asked for."""
@@ -85,11 +81,10 @@ class Connection:
 
     def abort(self) -> None:
         """End the connection with no word and nothing more sent."""
-        self._writer.transport.abort()
+        self._stream.abort()
 
     def _send(self, packet: Packet) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(packet.encode())
+        self._stream.write(packet.encode())
 
     def _seconds_left(self) -> float:
         quiet = self._keep_alive * 1.5 or float("inf")

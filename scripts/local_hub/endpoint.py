@@ -12,6 +12,8 @@ from typing import Final
 
 from local_hub.connection import Connection
 from local_hub.module import Module
+from local_hub.packet import ProtocolError
+from local_hub.stream import open_stream
 
 MQTT_PORT: Final = 8883
 """Fixed in azure-iot-device; each hub has a loopback address of its own instead of a port."""
@@ -96,10 +98,12 @@ class Endpoint:
             client.close()
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        connection = Connection(reader, writer, self._hostname, self._find)
         try:
-            await connection.serve()
+            stream = await open_stream(reader, writer)
+            await Connection(stream, self._hostname, self._find).serve()
+        except (ProtocolError, OSError, EOFError, ValueError):
+            writer.close()
         except asyncio.CancelledError:
-            connection.abort()
-            with contextlib.suppress(OSError, ssl.SSLError):
-                await writer.wait_closed()
+            writer.transport.abort()
+        with contextlib.suppress(OSError, ssl.SSLError):
+            await writer.wait_closed()

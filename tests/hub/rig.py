@@ -92,6 +92,7 @@ async def rig(
     limits: Limits = LIMITS,
     pace: Pace = PACE,
     route: HubRoute | None = None,
+    address: str | None = None,
     hub_open: bool = True,
     before: Callable[[LocalHub, Module], None] = lambda hub, module: None,
 ) -> AsyncIterator[Rig]:
@@ -99,7 +100,7 @@ async def rig(
 
     With ``hub_open=False`` nothing listens until ``hub.start()``.
     """
-    async with LocalHub(folder / "hub") as hub:
+    async with LocalHub(folder / "hub", address=address) as hub:
         module = hub.add_module("edge1", "registry")
         before(hub, module)
         if not hub_open:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import structlog
 
 from connected_registry.edge.patch import same
 from connected_registry.endpoint.access import Access, AccessRules
@@ -90,7 +91,7 @@ class Soak:
         self._state: dict[str, int] = {}
 
     async def run(self, seconds: float) -> Result:
-        """Break everything once and go on for that long, then wait until it settles, and compare."""
+        """Break everything once, go on for that long, wait until it settles, and compare."""
         with _complaints() as complaints:
             await self.rig.connected()
             async with asyncio.TaskGroup() as group:
@@ -277,6 +278,7 @@ def main() -> int:
     parser.add_argument("--mosquitto", action="store_true", help="against Debian's mosquitto")
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.randrange(10**6)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.WARNING)
     sys.stdout.write(f"seed {seed}\n")
     sys.stdout.flush()

@@ -1,0 +1,46 @@
+"""An HTTP proxy that knows only CONNECT, and sends each tunnel where the test wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+
+class Tunnel:
+    """``asked`` lists the targets that clients named; all of them lead to ``target``."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.asked: list[str] = []
+        self.port = 0
+        self._target = target
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            self.asked.append(" ".join(head.split(" ")[:2]))
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        except (OSError, EOFError):
+            pass
+        finally:
+            writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@contextlib.asynccontextmanager
+async def tunnel(target: tuple[str, int]) -> AsyncIterator[Tunnel]:
+    """A proxy on a free port of 127.0.0.1."""
+    made = Tunnel(target)
+    async with await asyncio.start_server(made.serve, "127.0.0.1", 0) as server:
+        made.port = server.sockets[0].getsockname()[1]
+        yield made
