@@ -80,7 +80,7 @@ def test_a_download_appears_only_when_finished(store: Store) -> None:
     assert leftovers(store) == []
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, len(CONTENT)), max_size=5).map(sorted))
 def test_a_download_goes_on_where_it_was_cut(cuts: list[int]) -> None:
     """However often it is cut, each byte is asked for once."""

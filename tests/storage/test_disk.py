@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connected_registry.errors import DiskFull, StorageError
@@ -66,6 +66,7 @@ def test_links_are_never_followed(tmp_path: Path, opening: object) -> None:
         opening(tmp_path / "link")  # type: ignore[operator]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=5000), st.integers(0, 100))
 def test_chunks_give_back_all_bytes(content: bytes, start: int) -> None:
     """From any start to the end."""

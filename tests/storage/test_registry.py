@@ -477,3 +477,24 @@ def test_totals_are_exact_through_every_change(store: Store) -> None:
     assert (by_name[OTHER].blobs, by_name[OTHER].bytes) == (1, 2)
     assert (by_name[REPOSITORY].blobs, by_name[REPOSITORY].tags) == (3, 3)
     assert store.registry.statistics().blobs == 3
+
+
+def test_a_sparse_image_is_taken_only_when_asked_for(store: Store) -> None:
+    """It resolves, and it does not count as whole."""
+    pushed = image(b"layer that nobody has")
+    store.registry.put_manifest(REPOSITORY, V1, pushed.media_type, pushed.content, sparse=True)
+    assert store.registry.resolve(REPOSITORY, V1).content == pushed.content
+    assert not store.registry.closure(REPOSITORY, pushed.digest).complete
+
+
+def test_the_state_digest_depends_on_tags_and_what_they_name(store: Store) -> None:
+    """Alike for repositories that show the same under the same tags, and for no others."""
+    first, second = image(b"first"), image(b"second")
+    for repository in (REPOSITORY, OTHER):
+        store.push(first, "v1", repository=repository)
+    before = store.registry.state_digests()
+    assert before[REPOSITORY] == before[OTHER]
+    store.push(second, "v1")
+    after = store.registry.state_digests()
+    assert after[OTHER] == before[OTHER]
+    assert after[REPOSITORY] != before[REPOSITORY]

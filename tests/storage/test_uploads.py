@@ -32,7 +32,7 @@ def sessions(store: Store) -> list[str]:
     return [path.name for path in store.folder.uploads.iterdir()]
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.binary(max_size=2000), max_size=5), st.sampled_from(["sha256", "sha512"]))
 def test_any_chunks_make_the_blob(chunks: list[bytes], algorithm: str) -> None:
     """However the bytes are cut, and whichever algorithm the last request names."""
