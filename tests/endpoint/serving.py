@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,15 +54,15 @@ class Site:
     def raw(self, request: bytes, *, half_close: bool = False) -> bytes:
         """Everything the server answers to these very bytes until it closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            connection.sendall(request)
-            if half_close:
-                connection.shutdown(socket.SHUT_WR)
             answer = bytearray()
-            try:
+            # A server that has heard enough may reset the connection at any point.
+            with suppress(OSError):
+                connection.sendall(request)
+                if half_close:
+                    connection.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionResetError):
                 while piece := connection.recv(65536):
                     answer += piece
-            except ConnectionResetError:
-                pass
             return bytes(answer)
 
 

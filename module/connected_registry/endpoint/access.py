@@ -168,7 +168,7 @@ class Access:
 
         Takes as long for a name that does not exist, is disabled or has one password only.
         """
-        if not username and not password:
+        if self._rules.open or not (username or password):
             return SignedIn(self._anonymous(identified=True), "")
         seal = hmac.digest(self._key, f"{username}\0{password}".encode(), "sha256")
         remembered = self._recall(seal)

@@ -10,7 +10,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from connected_registry.errors import RegistryError, RequestTimeout
+from connected_registry.errors import RegistryError, RequestInvalid, RequestTimeout
 
 BATCH: Final = 1024 * 1024
 """Bytes handed on at once: enough for hashing and writing to be worth a thread."""
@@ -32,11 +32,16 @@ class Body:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
         headers = dict(scope["headers"])
-        chunked = b"transfer-encoding" in headers
-        self.length = None if chunked else _content_length(headers.get(b"content-length"))
+        self._coding = headers.get(b"transfer-encoding", b"").strip().lower()
+        self.length = None if self._coding else _content_length(headers.get(b"content-length"))
         """What was announced; ``None`` where it is sent in chunks."""
         self.finished = self.length == 0
         self._awaits_continue = headers.get(b"expect", b"").lower() == b"100-continue"
+
+    def check(self) -> None:
+        """Raise `RequestInvalid` for an encoding of the transfer that nobody decodes."""
+        if self._coding not in (b"", b"chunked"):
+            raise RequestInvalid("a request body can be sent whole or chunked, not otherwise")
 
     async def batches(self) -> AsyncIterator[bytes]:
         """The bytes in pieces of about `BATCH`.

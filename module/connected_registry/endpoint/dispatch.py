@@ -89,6 +89,7 @@ class Endpoint:
 
     async def _handle(self, request: Request, body: Body) -> Response:
         services, scope = self._services, request.scope
+        body.check()
         target = parse_target(scope["raw_path"])
         query = Query.parse(scope["query_string"])
         route = find_route(target.resource, request.method)
