@@ -97,6 +97,17 @@ class Settings(BaseSettings):
         None,
         "`host[:port]` in place of the connection string's `ParentGatewayEndpoint`",
     )
+    tls: Literal["auto", "off", "folder", "workload"] = _ours(
+        "TLS",
+        "auto",
+        "where the endpoint's certificate comes from: `folder`, IoT Edge's `workload` API, or `off`"
+        " for plain HTTP; `auto` takes the folder when it holds one",
+    )
+    tls_host: str | None = _ours(
+        "TLS_HOST",
+        None,
+        "host name that a certificate of the workload API is for; default: the login server's",
+    )
     listen: str = _ours("LISTEN", "0.0.0.0:8080", "`host:port` that the endpoint listens on")
     twin: Path | None = _ours(
         "TWIN", None, "file with the desired properties, watched for changes; used without a hub"

@@ -12,6 +12,7 @@ import structlog
 
 from connected_registry import log
 from connected_registry.app.access import access_rules, refuse_unguarded
+from connected_registry.app.certificates import Certificates
 from connected_registry.app.facts import Sources, gather
 from connected_registry.app.housekeeping import Housekeeping
 from connected_registry.app.link import Link, ParentChoice
@@ -22,11 +23,11 @@ from connected_registry.app.telemetry import SiteEvents, sync_event
 from connected_registry.edge.acknowledgement import ACCEPTED, Outcome
 from connected_registry.edge.configuration import Configuration
 from connected_registry.edge.hub import HubClient
-from connected_registry.edge.identity import find_identity
+from connected_registry.edge.identity import WorkloadIdentity, find_identity
 from connected_registry.edge.methods import MAX_HUB_ANSWER, METHODS, Methods
 from connected_registry.edge.patch import Document
 from connected_registry.edge.report import Reporter
-from connected_registry.edge.reported import Facts, LoginServer, Tls
+from connected_registry.edge.reported import Facts, LoginServer
 from connected_registry.edge.route import HubRoute
 from connected_registry.edge.standalone import ReportedFile, TwinFile, read_document
 from connected_registry.edge.tasks import Tasks
@@ -110,6 +111,13 @@ class Replica:
             )
             self.methods = Methods(operations.table(), self.tasks)
             self.housekeeping = Housekeeping(store)
+            self.certificates = Certificates(
+                self.settings.tls,
+                self.settings.certificates,
+                self._identity.workload if isinstance(self._identity, WorkloadIdentity) else None,
+                self._certificate_host(),
+                clock=utc_now,
+            )
             outbox = await asyncio.to_thread(Outbox, store.database)
             self.events = SiteEvents(
                 self._emit, lambda: self.desired.telemetry, self._bytes_from_parent, utc_now
@@ -166,6 +174,8 @@ class Replica:
         self._supervisor = supervisor
         supervisor.start("sync", self._keep_in_sync)
         supervisor.start("housekeeping", self.housekeeping.run)
+        if self.certificates.context is not None:
+            supervisor.start("certificates", self.certificates.run)
         if self._twin_file is not None:
             supervisor.start("twin", self._twin_file.run)
         if self._hub is not None:
@@ -330,7 +340,13 @@ class Replica:
 
     def _login_server(self) -> LoginServer | None:
         host = self.settings.login_server or str(self.settings.listen_address)
-        return LoginServer(host=host, tls=Tls(status="Disabled"))
+        return LoginServer(host=host, tls=self.certificates.tls)
+
+    def _certificate_host(self) -> str:
+        server = self.settings.login_server
+        return self.settings.tls_host or (
+            server.rpartition(":")[0] or server if server else "localhost"
+        )
 
     def _health(self) -> Mapping[str, Any]:
         return {

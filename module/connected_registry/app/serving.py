@@ -136,12 +136,18 @@ async def serve(settings: Settings) -> None:
     await replica.open()
     try:
         replica.refuse_unguarded()
+        await replica.certificates.open()
         address = settings.listen_address
         listeners = [
             Listener(
                 "endpoint",
                 bind("CONNECTED_REGISTRY_LISTEN", address),
-                serve_config(replica.endpoint(), host=address.host, port=address.port),
+                serve_config(
+                    replica.endpoint(),
+                    host=address.host,
+                    port=address.port,
+                    tls=replica.certificates.context,
+                ),
             ),
             Listener(
                 "control",
@@ -162,7 +168,10 @@ async def serve(settings: Settings) -> None:
 
         async def started() -> None:
             host, port = listeners[0].socket.getsockname()[:2]
-            log.info("replica.serving", address=f"{host}:{port}", data=str(settings.data))
+            scheme = "http" if replica.certificates.context is None else "https"
+            log.info(
+                "replica.serving", address=f"{scheme}://{host}:{port}", data=str(settings.data)
+            )
             if replica.access.is_open:
                 log.warning("replica.open", reason="no tokens are configured: everyone may enter")
 
