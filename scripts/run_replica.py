@@ -20,6 +20,8 @@ from typing import Any
 from service import Service, ServiceError, check_free, free_listener
 
 TOP = Path(__file__).resolve().parent.parent
+HELLO = "samples/hello"
+"""The sample that says something when it is run."""
 SAMPLE_RATE = 400_000
 """Bytes a second from the sample parent: a link slow enough for the progress bar to be seen."""
 NO, OFFLINE = 1, 3
@@ -156,7 +158,7 @@ def invite(replica: Service, parent: int) -> None:
     """Say what can be tried now; ``parent`` is the process id of the sample parent, or 0."""
     answer = replica.command("images", "--json", capture=True).stdout
     images = json.loads(answer or "{}").get("images") or [{"repository": "NAME", "tag": "TAG"}]
-    first = next((each for each in images if each["tag"] == "latest"), images[-1])
+    first = max(images, key=lambda each: (each["repository"] == HELLO, each["tag"] == "latest"))
     host, repository = replica.listen, first["repository"]
     image = f"{repository}:{first['tag']}"
     print(
