@@ -23,7 +23,7 @@ from sqlmodel import Session
 from connected_registry.errors import DiskFull, SchemaTooNew, StorageError
 from connected_registry.storage import disk
 
-REVISION: Final = "0002"
+REVISION: Final = "0004"
 """The newest migration. Revisions are numbers of four digits: later ones compare greater."""
 
 _READERS: Final = 8

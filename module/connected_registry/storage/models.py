@@ -117,6 +117,32 @@ class ManifestRow(Row, table=True):
     pushed_at: datetime = Field(sa_type=Moment)
 
 
+class ManifestUseRow(Row, table=True):
+    """When a manifest was last pulled, pushed again, or let go by a tag or an index.
+
+    There is none where nothing of that happened since the manifest was first shown.
+    """
+
+    __tablename__ = "manifest_use"
+    __table_args__ = _CLUSTERED
+
+    repository_id: int = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+    used_at: datetime = Field(sa_type=Moment)
+
+
+class DamageRow(Row, table=True):
+    """Content whose file is lost or is not what its digest says, until it is whole again."""
+
+    __tablename__ = "damage"
+
+    digest: str = Field(primary_key=True)
+    size: int = Field(sa_type=BigInteger)
+    reason: str
+    """``missing``, ``size``, ``content`` or ``unreadable``."""
+    found_at: datetime = Field(sa_type=Moment)
+
+
 class EdgeRow(Row, table=True):
     """That the bytes of one manifest name another piece of content."""
 
@@ -233,6 +259,37 @@ class OutboxRow(Row, table=True):
     body: str = Field(sa_type=Text)
     size: int
     created_at: datetime = Field(sa_type=Moment)
+
+
+class OutgoingRow(Row, table=True):
+    """A change made on site that the parent does not have yet. Numbers give the order."""
+
+    __tablename__ = "outgoing"
+    __table_args__ = (Index(None, "repository", "tag"),)
+
+    sequence: int | None = Field(default=None, primary_key=True)
+    kind: str
+    """``push``, ``untag`` or ``delete``."""
+    repository: str
+    tag: str | None = None
+    digest: str
+    queued_at: datetime = Field(sa_type=Moment)
+    attempts: int = 0
+    reason: str | None = None
+    """Why the last attempt failed, in one word."""
+    detail: str | None = Field(default=None, sa_type=Text)
+    tried_at: datetime | None = Field(default=None, sa_type=Moment)
+
+
+class SeenTagRow(Row, table=True):
+    """What the parent last named by a tag that has changes in the queue; null: nothing."""
+
+    __tablename__ = "seen_tag"
+    __table_args__ = (_CLUSTERED,)
+
+    repository: str = Field(primary_key=True)
+    tag: str = Field(primary_key=True)
+    digest: str | None = None
 
 
 class TallyRow(Row, table=True):
