@@ -77,10 +77,7 @@ def serve(
     h11: bool = False,
 ) -> Iterator[Site]:
     """Serve a new store in ``folder``; open to everyone unless ``rules`` say otherwise."""
-    with open_store(folder) as store, socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(512)
+    with open_store(folder) as store, bound() as listener:
         access = Access(
             rules or AccessRules(open=True), key=KEY, audience="test-site", clock=store.clock
         )
@@ -100,6 +97,15 @@ def serve(
             config.http = H11Connection
         with running(config, listener):
             yield site
+
+
+@contextmanager
+def bound() -> Iterator[socket.socket]:
+    """A listening socket on a free port: whoever connects early waits."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(512)
+        yield listener
 
 
 @contextmanager

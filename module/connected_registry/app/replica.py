@@ -153,6 +153,7 @@ class Replica:
             mode=lambda: self.desired.mode,
             health=self._health,
             usage=self._used,
+            sparse_pushes=self.settings.sparse_pushes == "accept",
         )
         return create_endpoint(services)
 
