@@ -24,6 +24,7 @@ from connected_registry.edge.destination import Destination, Limits, MethodCall
 from connected_registry.edge.identity import AccessToken
 from connected_registry.edge.outbox import OUTPUT
 from connected_registry.edge.patch import Document
+from connected_registry.edge.probe import probe
 from connected_registry.edge.side_loop import SideLoop
 from connected_registry.errors import EdgeError, HubLost, HubRefused
 from connected_registry.storage.outbox import StoredEvent
@@ -67,6 +68,7 @@ class HubSdk:
         """Connect and subscribe; both callbacks run on the caller's loop. Raise `EdgeError`."""
         token = await destination.identity.token(expires)
         trusted_ca = await destination.identity.trusted_ca()
+        await probe(destination, trusted_ca, limits.call)
         client = await self.make(destination, token, trusted_ca, limits)
         session = HubSession(self, client, destination, limits)
         try:
