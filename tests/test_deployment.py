@@ -14,6 +14,8 @@ import jsonschema
 import pytest
 
 import connected_registry
+from connected_registry.edge.twin import Desired
+from connected_registry.settings import Settings
 
 TOP = Path(__file__).resolve().parent.parent
 TEMPLATES = ("deployment.template.json", "deployment.nested.template.json")
@@ -130,6 +132,33 @@ def test_runtime_keeps_its_state_on_the_host(template: str) -> None:
         folder = modules[name]["env"]["StorageFolder"]["value"]
 
         assert any(bind.startswith("/") and bind.endswith(f":{folder}") for bind in binds)
+
+
+@pytest.mark.parametrize(
+    ("template", "parent"),
+    [
+        ("deployment.template.json", "contoso.azurecr.io"),
+        ("deployment.nested.template.json", "upper.plant:8000"),
+    ],
+)
+def test_module_takes_its_environment_and_twin(
+    template: str, parent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module's own code reads the rendered environment and twin without a complaint."""
+    manifest = rendered(template)
+    monkeypatch.setenv("IOTEDGE_PARENTHOSTNAME", "upper.plant")
+    for name, entry in modules_of(manifest)["connectedRegistry"]["env"].items():
+        monkeypatch.setenv(name, entry["value"])
+
+    settings = Settings.load()
+    _, warnings = Desired.parse(
+        manifest["modulesContent"]["connectedRegistry"]["properties.desired"]
+    )
+
+    assert settings.parent is not None
+    assert settings.parent.host == parent
+    assert settings.parent.username == "plant7-sync"
+    assert (*settings.warnings, *warnings) == ()
 
 
 def test_catalogue_follows_its_schema() -> None:
