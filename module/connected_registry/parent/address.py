@@ -94,12 +94,12 @@ class ParentAddress:
     def next_hop(self, current: httpx.URL, location: str | None) -> httpx.URL:
         """The place a redirect leads to; raise `ParentFailed` where we must not follow."""
         if not location:
-            raise ParentFailed(f"{current.host} redirected without saying where to")
-        return self.checked(_joined(current, location), f"{current.host} redirected")
+            raise ParentFailed(f"{shown(current)} redirected without saying where to")
+        return self.checked(_joined(current, location), f"{shown(current)} redirected")
 
     def checked(self, url: httpx.URL, what: str) -> httpx.URL:
         """``url`` if a request may go there without credentials, else raise `ParentFailed`."""
-        place = f"{url.scheme}://{url.netloc.decode('ascii', 'replace').rpartition('@')[2]}"
+        place = f"{url.scheme}://{shown(url)}"
         if url.scheme not in PORTS or not url.host:
             raise ParentFailed(f"{what} to {url.scheme or 'nowhere'}, which is no web address")
         if self.protocol == "https" and url.scheme != "https":
@@ -114,11 +114,16 @@ class ParentAddress:
         return url
 
 
+def shown(url: httpx.URL) -> str:
+    """``host[:port]`` for people: printable ASCII without a user name."""
+    return url.netloc.decode("ascii", "replace")
+
+
 def _joined(current: httpx.URL, location: str) -> httpx.URL:
     try:
         return current.join(location)
     except (httpx.InvalidURL, ValueError) as error:
-        raise ParentFailed(f"{current.host} named an address that makes no sense") from error
+        raise ParentFailed(f"{shown(current)} named an address that makes no sense") from error
 
 
 def _place(url: httpx.URL) -> tuple[str, str, int | None]:

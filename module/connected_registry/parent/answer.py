@@ -23,6 +23,7 @@ from connected_registry.errors import (
     ParentUnauthorized,
     ParentUnavailable,
 )
+from connected_registry.parent.address import shown
 
 LONGEST_TEXT: Final = 200
 LONGEST_WAIT: Final = 24 * 3600.0
@@ -62,7 +63,8 @@ class Answer:
 
 def name_request(method: str, url: httpx.URL) -> str:
     """A request as people read it; queries are left out, for they carry signatures."""
-    return f"{method} {url.netloc.decode('ascii', 'replace').rpartition('@')[2]}{url.path}"
+    path = url.raw_path.partition(b"?")[0].decode("ascii", "replace")
+    return f"{method} {shown(url)}{path}"
 
 
 def refusal(answer: Answer, *, own: bool) -> ParentError:

@@ -18,7 +18,7 @@ import httpx
 
 from connected_registry.errors import ParentFailed, ParentUnauthorized
 from connected_registry.oci.challenge import Challenge, parse_challenges
-from connected_registry.parent.address import ParentAddress
+from connected_registry.parent.address import ParentAddress, shown
 from connected_registry.parent.bearer import Granted, TokenRequest, ask_for_token
 from connected_registry.parent.credentials import Credentials
 from connected_registry.parent.transport import BODY_LIMIT
@@ -109,7 +109,7 @@ class ParentAuth(httpx.Auth):
         answer a challenge with, or where the one who asks for the credentials may not have them.
         """
         if not self._address.is_own(request.url):
-            raise ParentFailed(f"{request.url.host} is not the parent and gets no credentials")
+            raise ParentFailed(f"{shown(request.url)} is not the parent and gets no credentials")
         access = request.extensions.get(ACCESS, Access("other"))
         for _ in range(ROUNDS):
             wanted = self._wanted(access)
@@ -150,7 +150,7 @@ class ParentAuth(httpx.Auth):
         if "basic" in challenges:
             if self._credentials is None:
                 raise ParentUnauthorized(
-                    f"{url.host} asks for a user name and a password, and none is configured"
+                    f"{shown(url)} asks for a user name and a password, and none is configured"
                 )
             self._learned.basic, self._learned.realm = True, None
             return True
@@ -160,16 +160,16 @@ class ParentAuth(httpx.Auth):
         realm_text = challenge.parameters.get("realm", "")
         scope = challenge.parameters.get("scope", "")
         if not realm_text or len(realm_text) + len(scope) > LONGEST_CHALLENGE:
-            raise ParentFailed(f"{url.host} asks for a token without saying where to get one")
+            raise ParentFailed(f"{shown(url)} asks for a token without saying where to get one")
         try:
             realm = url.join(realm_text).copy_with(fragment=None)
         except (httpx.InvalidURL, ValueError) as error:
-            raise ParentFailed(f"{url.host} names a token server that makes no sense") from error
-        realm = self._address.checked(realm, f"{url.host} sends us for a token")
+            raise ParentFailed(f"{shown(url)} names a token server that makes no sense") from error
+        realm = self._address.checked(realm, f"{shown(url)} sends us for a token")
         if self._credentials is not None and not self._address.trusts_realm(realm):
-            place = realm.netloc.decode("ascii", "replace")
+            place = shown(realm)
             raise ParentUnauthorized(
-                f"{url.host} wants our credentials to be sent to {place}, which is not trusted"
+                f"{shown(url)} wants our credentials to be sent to {place}, which is not trusted"
                 f" with them; if that is its token server, add {place} to the realm hosts"
             )
         learned = self._learned

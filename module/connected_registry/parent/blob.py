@@ -24,7 +24,7 @@ from connected_registry.parent.session import Ask, ParentSession
 UNSATISFIABLE: Final = 416
 MOST_VALIDATORS: Final = 1024
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE)
 _STRONG = re.compile(r'"[\x21\x23-\x7e]{1,512}"')
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import httpx
 
 from connected_registry.errors import ParentFailed, ParentLied, ParentOffline
-from connected_registry.parent.address import ParentAddress, is_forbidden_peer
+from connected_registry.parent.address import ParentAddress, is_forbidden_peer, shown
 from connected_registry.parent.limits import Limits
 
 BODY_LIMIT = "body_limit"
@@ -60,7 +60,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         if encoding not in {"", "identity"}:
             await response.aclose()
             raise ParentLied(
-                f"{request.url.host} answered compressed ({encoding[:20]!r}) although it was"
+                f"{shown(request.url)} answered compressed ({encoding[:20]!a}) although it was"
                 " asked not to; is something between us and the parent rewriting answers?"
             )
         assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -68,7 +68,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         if response.is_success:
             limit = request.extensions.get(BODY_LIMIT, limit)
         response.stream = GuardedBody(
-            response.stream, request.url.host, limit, self._limits, self._tally
+            response.stream, shown(request.url), limit, self._limits, self._tally
         )
         return response
 
@@ -93,7 +93,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             if not meant and is_forbidden_peer(peer, loopback=self._address.is_local):
                 await stream.aclose()
                 raise ParentFailed(
-                    f"{url.host} is at {peer}, an address that registries may not send us to"
+                    f"{shown(url)} is at {peer}, an address that registries may not send us to"
                 )
 
         return trace
