@@ -148,6 +148,7 @@ def test_a_refused_hop_does_not_show_its_query() -> None:
         ("0.0.0.0", True, True),
         ("10.0.0.1", False, False),
         ("93.184.215.14", False, False),
+        ("::ffff:93.184.215.14", False, False),
     ],
 )
 def test_forbidden_peers(address: str, loopback: bool, forbidden: bool) -> None:
