@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connected_registry.edge.hub import MAX_CALLS
 from hub.rig import MODEL_ID, rig
 from local_hub.hub import LocalHub
 from local_hub.module import CallError, Module
@@ -134,6 +137,32 @@ async def test_a_method_without_payload_is_given_none(tmp_path: Path) -> None:
         await it.module.invoke("with space")
 
         assert it.calls == [("with space", None)]
+
+
+async def test_methods_do_not_wait_for_each_other_and_are_limited(tmp_path: Path) -> None:
+    """Many are answered at once; beyond the limit the answer is 429, and comes at once."""
+    async with rig(tmp_path) as it:
+        await it.module.until(lambda module: module.ready)
+        it.answering.clear()
+        calls = [asyncio.create_task(it.module.invoke("slow", n)) for n in range(MAX_CALLS + 3)]
+        refused = 0
+        for call in asyncio.as_completed(calls):
+            status, _ = await call
+            refused += status == 429
+            if refused == 3:
+                it.answering.set()
+
+        assert [call.result()[0] for call in calls].count(200) == MAX_CALLS
+
+
+async def test_leaving_ends_the_session_and_its_threads(tmp_path: Path) -> None:
+    """Nothing of ours goes on when the job is cancelled."""
+    async with rig(tmp_path) as it:
+        await it.connected()
+        module = it.module
+
+    assert not module.connected
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hub")]
 
 
 async def test_a_method_nobody_can_hear_is_404_at_the_hub(tmp_path: Path) -> None:

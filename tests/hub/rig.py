@@ -53,6 +53,11 @@ class Rig:
     calls: list[tuple[str, Any]] = field(default_factory=list)
     answer: Callable[[str, Any], tuple[int, Any]] = lambda name, payload: (200, {"echo": payload})
     choke: bool = False
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared, methods wait before they are answered."""
+
+    def __post_init__(self) -> None:
+        self.answering.set()
 
     async def until(self, test: Callable[[], object], limit: float = 60) -> None:
         """Return once ``test()`` is true; the limit only ends a test that hangs."""
@@ -117,6 +122,7 @@ async def rig(
 
             async def invoke(name: str, payload: Any) -> tuple[int, Any]:
                 made.calls.append((name, payload))
+                await made.answering.wait()
                 return made.answer(name, payload)
 
             client = HubClient(
