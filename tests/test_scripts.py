@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from sample.catalogue import is_static, samples
-from sample.image import Image
+from sample.image import Content, Image
 from sample.program import MACHINES, greeting
 from service import ServiceError, check_free, free_listener
 
@@ -213,7 +213,7 @@ def test_samples_are_whole() -> None:
                 assert held[descriptor["digest"]].descriptor().items() <= descriptor.items()
 
 
-def everything(image: Image) -> list:  # type: ignore[type-arg]
+def everything(image: Image) -> list[Content]:
     """All contents of an image."""
     return [image.root, *image.children, *image.blobs]
 
