@@ -90,7 +90,7 @@ class Fetcher:
             await asyncio.wait([flight])
 
     async def _has(self, digest: Digest, size: int) -> bool:
-        return await asyncio.to_thread(self._blobs.size, digest) == size
+        return await asyncio.to_thread(self._blobs.holds, digest, size)
 
     async def _fly(self, repository: RepositoryName, digest: Digest, size: int) -> None:
         self._flights[digest] = flight = asyncio.get_running_loop().create_future()

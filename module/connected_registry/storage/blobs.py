@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from connected_registry.errors import BlobUnknown, DigestInvalid, SizeInvalid, StorageError
 from connected_registry.oci.digest import CANONICAL, ENCODED, Digest
 from connected_registry.storage import disk
+from connected_registry.storage.attention import Attention
 from connected_registry.storage.folder import DataFolder
 
 if TYPE_CHECKING:
@@ -29,7 +30,14 @@ class BlobStore:
     every file that is put in place.
     """
 
-    def __init__(self, folder: DataFolder, *, checkpoint: disk.Checkpoint = disk.pass_by) -> None:
+    def __init__(
+        self,
+        folder: DataFolder,
+        *,
+        checkpoint: disk.Checkpoint = disk.pass_by,
+        attention: Attention | None = None,
+    ) -> None:
+        self.attention = attention or Attention()
         self._folder = folder
         self._checkpoint = checkpoint
         self._roots = {name: folder.blobs / name for name in ENCODED}
@@ -52,6 +60,7 @@ class BlobStore:
 
     def read(self, digest: Digest) -> bytes:
         """All of the content, unchecked; meant for manifests. Raises `BlobUnknown`."""
+        self.attention.note(digest)
         try:
             descriptor = disk.look(self.path(digest))
         except FileNotFoundError:
@@ -67,6 +76,7 @@ class BlobStore:
         Content that is there already is compared, and written again where the disk changed it.
         """
         digest = Digest.of(content, algorithm)
+        self.attention.note(digest)
         with disk.disk_errors(f"cannot store {digest}"):
             if self.size(digest) == len(content) and self.read(digest) == content:
                 disk.sync_folder(self._roots[algorithm])
@@ -82,6 +92,7 @@ class BlobStore:
         ``descriptor`` is the file, open. Content already there is replaced: the new bytes have
         just been verified, the old ones once.
         """
+        self.attention.note(digest)
         with disk.disk_errors(f"cannot store {digest}"):
             disk.place(file, descriptor, self.path(digest), self._checkpoint)
 
@@ -91,10 +102,24 @@ class BlobStore:
             for root in self._roots.values():
                 disk.sync_folder(root)
 
+    def holds(self, digest: Digest, size: int | None = None) -> bool:
+        """Whether the content is here, of that size if given; it is kept for a while if so."""
+        self.attention.note(digest)
+        found = self.size(digest)
+        return found is not None and size in (None, found)
+
     def remove(self, digest: Digest) -> None:
         """Delete the file, if there. Only while `Database.write` is held: see there."""
         with disk.disk_errors(f"cannot remove {digest}"):
-            self.path(digest).unlink(missing_ok=True)
+            self._unlink(digest)
+
+    def remove_unused(self, digest: Digest) -> bool:
+        """The same unless somebody looked at it lately; whether it is gone."""
+        with disk.disk_errors(f"cannot remove {digest}"):
+            return self.attention.unless_noted(digest, self._unlink)
+
+    def _unlink(self, digest: Digest) -> None:
+        self.path(digest).unlink(missing_ok=True)
 
     def partial(self, digest: Digest, size: int) -> Partial:
         """Begin or go on with a download of ``size`` bytes. One at a time for each digest.

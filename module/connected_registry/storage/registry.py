@@ -52,6 +52,7 @@ from connected_registry.storage.models import (
     RepositoryRow,
     TagRow,
 )
+from connected_registry.storage.outgoing import Outgoing
 
 _CACHE: Final = 64 * 1024 * 1024
 
@@ -67,19 +68,26 @@ class Registry:
         *,
         clock: Callable[[], datetime],
         cache_bytes: int = _CACHE,
+        outgoing: Outgoing | None = None,
     ) -> None:
+        """``outgoing``: where pushes and deletions of clients are noted for the parent."""
         self._folder = folder
         self._database = database
         self._blobs = blobs
         self._clock = clock
         self._cache = Cache(cache_bytes)
+        self._outgoing = outgoing or Outgoing(database, clock=clock)
 
     def cached(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest | None:
         """What `resolve` would return, if that is in memory. Touches no disk."""
-        return self._cache.manifest(repository, reference)
+        known = self._cache.manifest(repository, reference)
+        if known is not None:
+            self._blobs.attention.note(known.digest)
+        return known
 
     def cached_blob(self, repository: RepositoryName, digest: Digest) -> StoredBlob | None:
         """What `stat_blob` would return, if that is in memory. Touches no disk."""
+        self._blobs.attention.note(digest)
         return self._cache.blob(repository, digest)
 
     def resolve(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
@@ -142,10 +150,13 @@ class Registry:
             self._must_hold(digest, len(content))
             known = rows.find_repository(session, repository)
             rows.check_references(session, known, manifest, sparse=sparse)
+            if origin == "local":
+                self._outgoing.pushed(session, repository, digest, named)
             repository_id = rows.make_repository(session, repository, now)
             pushed_at = rows.add_manifest(session, repository_id, digest, manifest, origin, now)
             rows.move_tags(session, repository_id, named, digest, origin, now)
         self._cache.drop(repository, tags=named, digests=(digest,))
+        self._outgoing.wake()
         return StoredManifest(
             repository=repository,
             digest=digest,
@@ -157,32 +168,58 @@ class Registry:
             pushed_at=pushed_at,
         )
 
-    def delete_manifest(self, repository: RepositoryName, digest: Digest) -> tuple[str, ...]:
+    def delete_manifest(
+        self, repository: RepositoryName, digest: Digest, *, upward: bool = False
+    ) -> tuple[str, ...]:
         """Stop showing the manifest and every tag that names it; those tags.
 
-        Indexes that name it stay and become sparse. Raises `ManifestUnknown`.
+        Indexes that name it stay and become sparse. ``upward``: a client did it, and the parent is
+        to do the same. Raises `ManifestUnknown`.
         """
         with self._database.write() as session:
             repository_id = rows.find_repository(session, repository)
             if repository_id is None:
                 raise ManifestUnknown(detail={"name": repository, "digest": digest})
-            tags = rows.remove_manifest(session, repository_id, digest)
+            if upward:
+                self._outgoing.deleted(session, repository, digest)
+            tags = rows.remove_manifest(session, repository_id, digest, self._clock())
         self._cache.drop(repository, tags=tags, digests=(digest,))
+        self._outgoing.wake()
         return tuple(tags)
 
-    def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
-        """Forget the tag; the manifest stays. Raises `ManifestUnknown`."""
+    def delete_tag(self, repository: RepositoryName, tag: Tag, *, upward: bool = False) -> None:
+        """Forget the tag; the manifest stays. Raises `ManifestUnknown`; see `delete_manifest`."""
         with self._database.write() as session:
+            if upward:
+                self._outgoing.untagged(session, repository, tag)
+            repository_id = rows.find_repository(session, repository)
+            if repository_id is not None:
+                rows.let_go(session, repository_id, [tag], self._clock())
             statement = delete(TagRow).where(
-                col(TagRow.repository_id) == rows.find_repository(session, repository),
-                col(TagRow.name) == tag,
+                col(TagRow.repository_id) == repository_id, col(TagRow.name) == tag
             )
             if not session.execute(statement.returning(col(TagRow.name))).all():
                 raise ManifestUnknown(detail={"name": repository, "tag": tag})
         self._cache.drop(repository, tags=(tag,))
+        self._outgoing.wake()
+
+    def withdraw_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> bool:
+        """Forget a tag that the parent no longer has, unless it was changed here meanwhile."""
+        with self._database.write() as session:
+            if self._outgoing.waiting_tags(session, repository, (tag,)):
+                return False
+            statement = delete(TagRow).where(
+                col(TagRow.repository_id) == rows.find_repository(session, repository),
+                col(TagRow.name) == tag,
+                col(TagRow.digest) == digest,
+            )
+            gone = session.execute(statement.returning(col(TagRow.name))).all()
+        self._cache.drop(repository, tags=(tag,))
+        return bool(gone)
 
     def stat_blob(self, repository: RepositoryName, digest: Digest) -> StoredBlob:
         """The blob's size and file. Raises `BlobUnknown` unless the repository shows it."""
+        self._blobs.attention.note(digest)
         if (known := self._cache.blob(repository, digest)) is not None:
             return known
         changes = self._cache.changes()
@@ -196,6 +233,7 @@ class Registry:
 
     def link_blob(self, repository: RepositoryName, digest: Digest, size: int) -> None:
         """Show content of the `BlobStore` in the repository. `BlobUnknown` if it is not there."""
+        self._blobs.attention.note(digest)
         self._blobs.settle()
         with self._database.write() as session:
             if self._blobs.size(digest) != size:
@@ -211,6 +249,7 @@ class Registry:
         sources: Collection[RepositoryName] | None,
     ) -> bool:
         """Show a blob that one of ``sources`` shows; ``None``: any repository. Whether it could."""
+        self._blobs.attention.note(digest)
         with self._database.write() as session:
             statement = (
                 select(col(RepositoryRow.name), col(BlobRow.size))
@@ -267,6 +306,7 @@ class Registry:
     def commit_image(self, commit: ImageCommit) -> None:
         """Show an image with everything in ``commit`` at once, its tags last.
 
+        Tags that were changed here and wait to go up to the parent stay as they are.
         Raises `StorageError` where a blob it needs is not in the `BlobStore` in the right size,
         and then changes nothing; `ManifestInvalid`, `DigestInvalid`, `DiskFull`.
         """
@@ -298,11 +338,13 @@ class Registry:
                 rows.add_manifest(session, repository_id, digest, manifest, commit.origin, now)
             if not rows.manifest_sizes(session, repository_id, [commit.root]):
                 raise StorageError(f"{commit.root} is not among the manifests of its image")
+            every = [tag for tags, _ in named for tag in tags]
+            waiting = self._outgoing.waiting_tags(session, commit.repository, every)
             for tags, digest in named:
                 rows.move_tags(
                     session,
                     repository_id,
-                    tags,
+                    [tag for tag in tags if tag not in waiting],
                     digest,
                     commit.origin,
                     now,
@@ -310,7 +352,7 @@ class Registry:
                 )
         self._cache.drop(
             commit.repository,
-            tags=[tag for tags, _ in named for tag in tags],
+            tags=every,
             digests=[digest for digest, _ in (*manifests, *commit.blobs)],
         )
 
@@ -336,7 +378,7 @@ class Registry:
 
     def holds(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those whose content is whole in the folder, whether any repository shows it or not."""
-        return {digest for digest in digests if self._blobs.size(digest) is not None}
+        return {digest for digest in digests if self._blobs.holds(digest)}
 
     def list_tags(
         self, repository: RepositoryName, last: str | None = None, limit: int | None = None
@@ -393,6 +435,14 @@ class Registry:
         """Per repository a digest over its tags and what they name: equal where content is."""
         with self._database.read() as session:
             return listings.state_digests(session)
+
+    def forget(self, repository: RepositoryName, digests: Iterable[Digest]) -> None:
+        """Drop from memory what the repository does not show any more."""
+        self._cache.drop(repository, digests=digests)
+
+    def forget_all(self) -> None:
+        """Drop everything from memory: files were found damaged."""
+        self._cache.clear()
 
     def _intact(self, digest: Digest) -> bytes:
         try:

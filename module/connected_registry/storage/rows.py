@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, exists, literal, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col
 
@@ -26,6 +26,8 @@ from connected_registry.storage.models import (
     BlobRow,
     EdgeRow,
     ManifestRow,
+    ManifestUseRow,
+    Moment,
     RepositoryRow,
     TagRow,
 )
@@ -177,6 +179,7 @@ def add_manifest(
             set_={name: values[name] for name in ("media_type", *_DERIVED)},
         )
     )
+    note_use(session, [(repository_id, digest)], now)
     if edges := _edges(digest, manifest):
         session.execute(insert(EdgeRow).on_conflict_do_nothing(), edges)
     statement = select(col(ManifestRow.pushed_at)).where(
@@ -209,8 +212,61 @@ def _edges(digest: Digest, manifest: Manifest) -> list[dict[str, object]]:
     ]
 
 
-def remove_manifest(session: Session, repository_id: int, digest: Digest) -> list[str]:
-    """Stop showing the manifest and the tags that name it; those tags. `ManifestUnknown`."""
+def note_use(session: Session, manifests: Collection[tuple[int, str]], now: datetime) -> None:
+    """Note that manifests were pulled, pushed again or let go, those long shown only."""
+    for repository_id, digest in manifests:
+        shown = select(
+            col(ManifestRow.repository_id), col(ManifestRow.digest), literal(now, Moment)
+        ).where(
+            col(ManifestRow.repository_id) == repository_id,
+            col(ManifestRow.digest) == digest,
+            col(ManifestRow.pushed_at) != now,
+        )
+        fresh = insert(ManifestUseRow).from_select(["repository_id", "digest", "used_at"], shown)
+        session.execute(
+            fresh.on_conflict_do_update(
+                index_elements=["repository_id", "digest"], set_={"used_at": now}
+            )
+        )
+
+
+def let_go(session: Session, repository_id: int, tags: Collection[str], now: datetime) -> None:
+    """Note that ``tags`` are about to name other manifests, or none."""
+    statement = select(col(TagRow.digest)).where(
+        col(TagRow.repository_id) == repository_id, col(TagRow.name).in_(tags)
+    )
+    named = session.execute(statement).scalars().all()
+    note_use(session, [(repository_id, digest) for digest in named], now)
+
+
+def below(session: Session, repository_id: int, digest: str) -> list[str]:
+    """The manifests of the repository that this one may keep: its children and its referrers."""
+    children = (
+        select(col(EdgeRow.child))
+        .join(
+            ManifestRow,
+            (col(ManifestRow.digest) == col(EdgeRow.child))
+            & (col(ManifestRow.repository_id) == repository_id),
+        )
+        .where(col(EdgeRow.parent) == digest, col(EdgeRow.kind) == "manifest")
+    )
+    referrers = select(col(ManifestRow.digest)).where(
+        col(ManifestRow.repository_id) == repository_id, col(ManifestRow.subject) == digest
+    )
+    found = [*session.execute(children).scalars(), *session.execute(referrers).scalars()]
+    return list(dict.fromkeys(found))
+
+
+def remove_manifest(
+    session: Session, repository_id: int, digest: str, now: datetime | None = None
+) -> list[str]:
+    """Stop showing the manifest and the tags that name it; those tags. `ManifestUnknown`.
+
+    With ``now``, what it kept counts as used until then.
+    """
+    if now is not None:
+        freed = below(session, repository_id, digest)
+        note_use(session, [(repository_id, each) for each in freed], now)
     tags = delete(TagRow).where(
         col(TagRow.repository_id) == repository_id, col(TagRow.digest) == digest
     )
@@ -221,6 +277,12 @@ def remove_manifest(session: Session, repository_id: int, digest: Digest) -> lis
     gone = session.execute(manifests.returning(col(ManifestRow.digest))).scalars().all()
     if not gone:
         raise ManifestUnknown(detail={"digest": digest})
+    session.execute(
+        delete(ManifestUseRow).where(
+            col(ManifestUseRow.repository_id) == repository_id,
+            col(ManifestUseRow.digest) == digest,
+        )
+    )
     elsewhere = exists().where(col(ManifestRow.digest) == digest)
     session.execute(delete(EdgeRow).where(col(EdgeRow.parent) == digest, ~elsewhere))
     return list(names)
@@ -236,6 +298,7 @@ def move_tags(
     confirmed_at: datetime | None = None,
 ) -> None:
     """Let every one of ``tags`` name ``digest``; ``updated_at`` moves only with the digest."""
+    let_go(session, repository_id, tags, now)
     for tag in tags:
         fresh = insert(TagRow).values(
             repository_id=repository_id,
