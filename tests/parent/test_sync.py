@@ -526,3 +526,45 @@ async def test_a_tag_pushed_on_site_is_left_alone_in_readwrite(tmp_path: Path) -
             site.mode = Mode.READ_ONLY
             await site.sync()
             assert site.tags("team/app") == {"1.0": theirs.digest}
+
+
+async def test_a_run_cancelled_before_its_first_step_ends_as_any_other(tmp_path: Path) -> None:
+    """Started and cancelled in one breath, it is over, and the next one can start."""
+    with ScriptedRegistry() as parent:
+        parent.hold(make_image("app"), "team/app", "1.0")
+        async with Site(tmp_path / "site", parent.address, rules("team/app")) as site:
+            site.synchronizer.start(Trigger.MANUAL)
+            assert site.synchronizer.cancel()
+            result = await site.synchronizer.wait()
+            assert result is not None
+            assert (result.stopped, site.synchronizer.running) == ("cancelled", None)
+            assert parent.requests == []
+            assert (await site.sync()).state is SyncState.SUCCEEDED
+
+
+async def test_a_manifest_that_never_comes_fails_alone(tmp_path: Path) -> None:
+    """Something on the way cuts one manifest each time; the other images come."""
+    with ScriptedRegistry() as parent:
+        bad = parent.hold(make_image("bad"), "team/app", "a-bad")
+        parent.hold(make_image("good"), "team/app", "good")
+        cut = Reply(200, {"Content-Type": bad.manifest.media_type}, bad.manifest.data, cut=10)
+        parent.on(f"/v2/team/app/manifests/{bad.digest}", cut)
+        async with Site(tmp_path / "site", parent.address, rules("team/app")) as site:
+            result = await site.sync()
+            assert [(each.name, each.reason) for each in result.failures] == [
+                ("team/app:a-bad", "offline")
+            ]
+            assert site.tags("team/app").keys() == {"good"}
+            assert site.synchronizer.connection.online is True
+
+
+async def test_several_tags_of_one_image_cost_no_more_than_one(tmp_path: Path) -> None:
+    """Its manifests and referrers are asked for once."""
+    with ScriptedRegistry(referrers=True, acr=True) as parent:
+        image = make_platforms("app")
+        for tag in ("1", "1.0", "1.0.0", "latest"):
+            parent.hold(image, "team/app", tag)
+        async with Site(tmp_path / "site", parent.address, rules("team/app")) as site:
+            assert (await site.sync()).images_fetched == 4
+            paths = [each.path for each in parent.requests if "/blobs/" not in each.path]
+            assert len(paths) == len(set(paths))

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from connected_registry.oci.digest import Digest
-from connected_registry.oci.reference import Tag
 from connected_registry.parent.carry import Carried
 from connected_registry.parent.memory import Completeness, InSync, Memory
 from connected_registry.parent.plan import Plan, RepositoryPlan, TagNote, TagReason
@@ -89,8 +88,8 @@ class Books:
         self._memory.completeness = Completeness(complete, as_of, images, size, scope)
 
     def _enter_repository(self, part: RepositoryPlan, now: datetime) -> None:
-        known = {state.tag: state for state in self._ledger.images(part.repository)}
-        found = {state.tag: state for state in _states(part, known)}
+        known = part.known
+        found = {state.tag: state for state in _states(part)}
         fresh = [state for tag, state in found.items() if _differs(known.get(tag), state)]
         if fresh:
             self._ledger.record_images(fresh, now)
@@ -114,8 +113,9 @@ def _images_missing(plan: Plan, done: frozenset[str]) -> int:
     return len(failed) + sum(1 for image in plan.images if str(image) not in done)
 
 
-def _states(part: RepositoryPlan, known: dict[Tag, ImageState]) -> Iterable[ImageState]:
+def _states(part: RepositoryPlan) -> Iterable[ImageState]:
     """What the ledger should say of each tag that the plan speaks of."""
+    known = part.known
     for current in part.current:
         yield ImageState(
             part.repository,

@@ -17,7 +17,7 @@ from connected_registry.parent.documents import Documents
 from connected_registry.parent.together import together
 
 if TYPE_CHECKING:
-    from connected_registry.parent.client import ParentClient
+    from connected_registry.parent.paced import PacedClient
     from connected_registry.storage.blobs import BlobStore
     from connected_registry.storage.ledger import Ledger
 
@@ -29,7 +29,7 @@ class Dates:
     """Dates of images by digest. What was found once is remembered in the ledger."""
 
     def __init__(
-        self, client: ParentClient, documents: Documents, blobs: BlobStore, ledger: Ledger
+        self, client: PacedClient, documents: Documents, blobs: BlobStore, ledger: Ledger
     ) -> None:
         self._client = client
         self._documents = documents

@@ -18,7 +18,7 @@ from connected_registry.oci.media_type import ARTIFACTS, MANIFESTS, SCHEMA1, par
 from connected_registry.oci.reference import RepositoryName, Tag
 
 if TYPE_CHECKING:
-    from connected_registry.parent.client import ParentClient
+    from connected_registry.parent.paced import PacedClient
     from connected_registry.storage.blobs import BlobStore
     from connected_registry.storage.ledger import Ledger
 
@@ -28,7 +28,7 @@ _TELLING = {*MANIFESTS, *ARTIFACTS, *SCHEMA1}
 class Documents:
     """The manifests of one parent. One instance may serve many tasks."""
 
-    def __init__(self, client: ParentClient, blobs: BlobStore, ledger: Ledger) -> None:
+    def __init__(self, client: PacedClient, blobs: BlobStore, ledger: Ledger) -> None:
         self._client = client
         self._blobs = blobs
         self._ledger = ledger

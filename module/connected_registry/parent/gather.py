@@ -18,7 +18,7 @@ from connected_registry.parent.together import together
 from connected_registry.policy.scope import RepositoryRule
 
 if TYPE_CHECKING:
-    from connected_registry.parent.client import ParentClient
+    from connected_registry.parent.paced import PacedClient
 
 MAX_DEPTH: Final = 8
 """Indexes in indexes, and referrers of referrers, deeper than this are refused."""
@@ -54,7 +54,7 @@ class Gatherer:
 
     def __init__(
         self,
-        client: ParentClient,
+        client: PacedClient,
         documents: Documents,
         repository: RepositoryName,
         rule: RepositoryRule,

@@ -14,6 +14,7 @@ from typing import Any
 
 from connected_registry.oci.digest import Digest
 from connected_registry.oci.reference import RepositoryName, Tag
+from connected_registry.storage.ledger import ImageState
 
 
 class Action(StrEnum):
@@ -175,6 +176,8 @@ class RepositoryPlan:
     """When the parent gave the complete tag list; None when it did not."""
     referrers_asked: bool = False
     """Whether every image's referrers were asked for, not only those of new ones."""
+    known: Mapping[Tag, ImageState] = field(default_factory=dict, repr=False, compare=False)
+    """What the ledger said when the plan was made."""
     not_newest: tuple[Tag, ...] = ()
     """Tags that the filters select and ``newest`` leaves out, and that are not here."""
 

@@ -18,6 +18,7 @@ from connected_registry.oci.reference import RepositoryName
 from connected_registry.parent.dates import Dates
 from connected_registry.parent.documents import Documents
 from connected_registry.parent.memory import Memory
+from connected_registry.parent.paced import PacedClient
 from connected_registry.parent.plan import Plan, PlanFailure, RepositoryPlan
 from connected_registry.parent.survey import Surroundings, Survey
 from connected_registry.parent.together import together
@@ -46,14 +47,14 @@ class Planner:
         *,
         clock: Callable[[], datetime],
     ) -> None:
-        self._client = client
+        self._client = PacedClient(client)
         self._registry = registry
         self._blobs = blobs
         self._ledger = ledger
         self._memory = memory
         self._clock = clock
-        self.documents = Documents(client, blobs, ledger)
-        self._dates = Dates(client, self.documents, blobs, ledger)
+        self._documents = Documents(self._client, blobs, ledger)
+        self._dates = Dates(self._client, self._documents, blobs, ledger)
 
     async def plan(
         self,
@@ -77,7 +78,7 @@ class Planner:
             registry=self._registry,
             blobs=self._blobs,
             ledger=self._ledger,
-            documents=self.documents,
+            documents=self._documents,
             dates=self._dates,
             mode=mode,
             now=now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -42,8 +43,8 @@ from connected_registry.storage.content import TagDetails
 from connected_registry.storage.ledger import ImageState
 
 if TYPE_CHECKING:
-    from connected_registry.parent.client import ParentClient
     from connected_registry.parent.listing import ListedTag
+    from connected_registry.parent.paced import PacedClient
     from connected_registry.storage.blobs import BlobStore
     from connected_registry.storage.ledger import Ledger
     from connected_registry.storage.registry import Registry
@@ -58,7 +59,7 @@ Outcome = PlannedImage | CurrentImage | TagNote | PlanFailure
 class Surroundings:
     """What every survey of one plan shares."""
 
-    client: ParentClient
+    client: PacedClient
     registry: Registry
     blobs: BlobStore
     ledger: Ledger
@@ -89,7 +90,10 @@ class Survey:
         self._listed: dict[Tag, ListedTag] = {}
         self._held: dict[Tag, TagDetails] = {}
         self._states: dict[Tag, ImageState] = {}
-        self._heads: dict[Tag, asyncio.Task[Digest | None]] = {}
+        self._heads: dict[Tag, Digest | None] = {}
+        self._gathered: dict[Digest, Gathered] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._gone: ParentError | None = None
         self._media_types: dict[Digest, str] = {}
         self._fresh_subjects: frozenset[str] = frozenset()
 
@@ -110,8 +114,10 @@ class Survey:
         )
         outcomes = await together(self._outcome(tag) for tag in choice.chosen)
         removals, held_back, kept, failures = await self._unwanted(choice)
-        superseded_by_failures = any(isinstance(outcome, PlanFailure) for outcome in outcomes)
-        if superseded_by_failures:
+        failed = [outcome for outcome in outcomes if isinstance(outcome, PlanFailure)]
+        if self._gone is not None and outcomes and len(failed) == len(outcomes):
+            raise self._gone
+        if failed:
             # Something newer may not have come in: what it would replace stays.
             removals = [note for note in removals if note.reason is not TagReason.SUPERSEDED]
         return RepositoryPlan(
@@ -122,10 +128,8 @@ class Survey:
             held_back=tuple(held_back),
             kept=tuple(kept),
             skipped=tuple(each for each in outcomes if isinstance(each, TagNote)),
-            failures=(
-                *(each for each in outcomes if isinstance(each, PlanFailure)),
-                *failures,
-            ),
+            failures=(*failed, *failures),
+            known=self._states,
             listed_at=around.now,
             referrers_asked=self._ask_referrers,
             not_newest=tuple(tag for tag in choice.dropped if tag not in self._held),
@@ -160,10 +164,10 @@ class Survey:
         listed = self._listed.get(tag)
         if listed is not None and listed.digest is not None:
             return listed.digest
-        task = self._heads.get(tag)
-        if task is None:
-            task = self._heads[tag] = asyncio.ensure_future(self._ask_head(tag))
-        return await asyncio.shield(task)
+        async with self._turns[tag]:
+            if tag not in self._heads:
+                self._heads[tag] = await self._ask_head(tag)
+            return self._heads[tag]
 
     async def _ask_head(self, tag: Tag) -> Digest | None:
         try:
@@ -177,6 +181,8 @@ class Survey:
         return remote.digest
 
     async def _outcome(self, tag: Tag) -> Outcome:
+        if self._gone is not None:
+            return self._failure(tag, self._gone.kind, str(self._gone))
         try:
             return await self._image(tag)
         except NoPlatform:
@@ -184,15 +190,23 @@ class Survey:
             return TagNote(
                 self._repository, tag, TagReason.PLATFORM, f"it has none of the platforms {wanted}"
             )
-        except (ParentOffline, ParentThrottled):
-            # The next image would fare no better: the repository as a whole waits.
-            raise
         except ParentNotFound as error:
             return self._failure(tag, "moved at the parent", str(error))
         except ParentError as error:
+            await self._look_up(error)
             return self._failure(tag, error.kind, str(error))
         except ManifestInvalid as error:
             return self._failure(tag, "invalid", str(error))
+
+    async def _look_up(self, error: ParentError) -> None:
+        """Find out whether the parent is away for all, or failed for this one image only."""
+        if isinstance(error, ParentThrottled):
+            self._gone = error
+        if isinstance(error, ParentOffline) and self._gone is None:
+            try:
+                await self._around.client.ping()
+            except ParentError as away:
+                self._gone = away
 
     def _failure(self, tag: Tag, reason: str, detail: str) -> PlanFailure:
         listed = self._listed.get(tag)
@@ -214,7 +228,12 @@ class Survey:
             return self._failure(tag, "moved at the parent", "listed, and gone when asked for")
         if held is not None and held.digest == digest and await self._is_settled(tag, digest):
             return CurrentImage(self._repository, tag, digest, self._rule.fingerprint)
-        gathered = await self._gatherer.gather(digest, self._media_types.get(digest))
+        async with self._turns[digest]:
+            # Several tags may name one image.
+            if digest not in self._gathered:
+                media_type = self._media_types.get(digest)
+                self._gathered[digest] = await self._gatherer.gather(digest, media_type)
+            gathered = self._gathered[digest]
         return await asyncio.to_thread(self._compare_image, tag, digest, held, gathered)
 
     async def _is_settled(self, tag: Tag, digest: Digest) -> bool:

@@ -102,6 +102,7 @@ class Synchronizer:
         self._task: asyncio.Task[SyncResult] | None = None
         self._running: str | None = None
         self._stop: str | None = None
+        self._can_be_cancelled = False
         self.last: SyncResult | None = None
         """The newest finished run of this process."""
 
@@ -138,14 +139,18 @@ class Synchronizer:
         return self._tracker.look() if self._tracker is not None else IDLE
 
     async def plan(self, repositories: Collection[str] | None = None) -> Plan:
-        """What a sync would do now. Changes nothing that clients or reports see."""
+        """What a sync would do now. Nothing changes but what is known of the connection."""
         orders = self._orders()
-        plan = await self._planner.plan(
-            orders.scope,
-            orders.mode,
-            repositories=repositories,
-            max_delete_percent=orders.policy.max_delete_percent,
-        )
+        try:
+            plan = await self._planner.plan(
+                orders.scope,
+                orders.mode,
+                repositories=repositories,
+                max_delete_percent=orders.policy.max_delete_percent,
+            )
+        except ParentError as error:
+            self._lost(error)
+            raise
         self._memory.heard()
         return plan
 
@@ -168,6 +173,7 @@ class Synchronizer:
             return self._running
         self._running = correlation_id = correlation_id or str(uuid4())
         self._stop = None
+        self._can_be_cancelled = False
         self._tracker = Tracker()
         self._task = asyncio.create_task(
             self._run(correlation_id, trigger, repositories, resync, deadline),
@@ -199,7 +205,8 @@ class Synchronizer:
         if self._task is None or self._task.done() or self._stop is not None:
             return False
         self._stop = reason
-        self._task.cancel()
+        if self._can_be_cancelled:
+            self._task.cancel()
         return True
 
     async def close(self) -> None:
@@ -223,6 +230,10 @@ class Synchronizer:
         try:
             try:
                 await asyncio.to_thread(self._ledger.start_run, trigger, begun.at, correlation_id)
+                # A task cancelled before its first step would never clean up after itself.
+                self._can_be_cancelled = True
+                if self._stop is not None:
+                    raise SyncStopped(self._stop)
                 self._announce("syncStarted", {"correlationId": correlation_id, "trigger": trigger})
                 await self._work(begun, repositories, resync)
             except asyncio.CancelledError:
@@ -295,6 +306,9 @@ class Synchronizer:
         begun.carried, begun.fetcher = carrier.carried, fetcher
         await carrier.carry(plan)
 
+    def _lost(self, error: ParentError) -> None:
+        self._memory.lost(error.kind, str(error), offline=isinstance(error, ParentOffline))
+
     def _told(self, event: str, facts: dict[str, Any]) -> None:
         if event == "imageAvailable":
             self._books.one_less_missing()
@@ -306,8 +320,7 @@ class Synchronizer:
         assert tracker is not None
         error = begun.error
         if isinstance(error, ParentError):
-            offline = isinstance(error, ParentOffline)
-            self._memory.lost(error.kind, str(error), offline=offline)
+            self._lost(error)
         failures = list(carried.failures)
         left = 0
         if plan is not None:
