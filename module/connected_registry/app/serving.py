@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import stamina.instrumentation
 import structlog
 import uvicorn
 
@@ -132,6 +133,8 @@ def run(main: Callable[[], Any]) -> None:
 
 async def serve(settings: Settings) -> None:
     """The whole process: open, listen, keep in sync, stop cleanly."""
+    # What a sync came to is told once, at its end; each retry on the way would drown it.
+    stamina.instrumentation.set_on_retry_hooks(())
     replica = Replica(settings, with_hub=True)
     await replica.open()
     try:
