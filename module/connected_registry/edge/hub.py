@@ -51,7 +51,7 @@ class Pace:
     longest_delay: timedelta = timedelta(seconds=60)
     """Between two attempts to connect; doubled each time, with jitter."""
     report_every: timedelta = timedelta(seconds=1)
-    settle: timedelta = timedelta(seconds=5)
+    settle: timedelta = timedelta(seconds=1)
     """After a desired patch the twin is read once: a replacement looks like a patch."""
     refresh: timedelta = timedelta(minutes=15)
     """The twin is read this often although nothing came, in case something was lost."""
