@@ -21,7 +21,7 @@ from dataclasses import asdict
 from typing import Any, Final, Protocol
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -165,7 +165,7 @@ def _route(path: str, method: str, handler: Callable[[Request], Awaitable[Respon
             return await handler(request)
         except ServiceError as error:
             return JSONResponse({"Message": str(error)}, error.status)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ClientDisconnect):
             return JSONResponse({"Message": "ErrorCode:ServerBusy;stopping"}, 503)
 
     return Route(path, endpoint, methods=[method])

@@ -14,7 +14,7 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -95,7 +95,7 @@ class Workload:
                 return JSONResponse(await handler(request), status)
             except ApiError as error:
                 return JSONResponse({"message": str(error)}, error.status)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, ClientDisconnect):
                 return JSONResponse({"message": "stopping"}, 503)
 
         return endpoint
