@@ -13,6 +13,7 @@ from typing import Any
 from connected_registry.oci import media_type
 from connected_registry.oci.digest import Digest
 from connected_registry.oci.reference import RepositoryName, Tag
+from connected_registry.storage.attention import Attention
 from connected_registry.storage.blobs import BlobStore
 from connected_registry.storage.content import ImageCommit
 from connected_registry.storage.database import Database
@@ -39,6 +40,10 @@ class Clock:
         """The next second."""
         self.now += timedelta(seconds=1)
         return self.now
+
+    def pass_by(self, **time: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(**time)
 
 
 @dataclass
@@ -90,7 +95,8 @@ def open_store(
         DataFolder.open(path) as folder,
         Database(folder.database, checkpoint=checkpoint) as database,
     ):
-        blobs = BlobStore(folder, checkpoint=checkpoint)
+        attention = Attention(monotonic=lambda: clock.now.timestamp())
+        blobs = BlobStore(folder, checkpoint=checkpoint, attention=attention)
         uploads = Uploads(folder, database, blobs, clock=clock)
         registry = Registry(folder, database, blobs, clock=clock, cache_bytes=cache_bytes)
         blobs.recover()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -150,6 +152,25 @@ class BlobStore:
             return 0
         except OSError as error:
             raise disk.translated(error, f"cannot look at the download of {digest}") from error
+
+    def partials(self) -> Iterator[tuple[Digest, int, datetime]]:
+        """Unfinished downloads: digest, bytes so far, and when the last of them came."""
+        with disk.disk_errors("cannot look at the downloads"):
+            for path in self._folder.partials.iterdir():
+                try:
+                    digest = Digest.parse(path.name.replace("-", ":", 1))
+                    facts = path.lstat()
+                except (DigestInvalid, FileNotFoundError):
+                    continue
+                yield digest, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)
+
+    def drop_partial(self, digest: Digest) -> bool:
+        """Forget a download that nobody goes on with at the moment; whether it is gone."""
+        with self._lock, disk.disk_errors(f"cannot drop the download of {digest}"):
+            if digest in self._fetching:
+                return False
+            self._partial_path(digest).unlink(missing_ok=True)
+            return True
 
     def recover(self) -> None:
         """At start: drop what a cut left that can never be gone on with."""

@@ -206,14 +206,17 @@ class Registry:
     def withdraw_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> bool:
         """Forget a tag that the parent no longer has, unless it was changed here meanwhile."""
         with self._database.write() as session:
-            if self._outgoing.waiting_tags(session, repository, (tag,)):
+            number = rows.find_repository(session, repository)
+            if number is None or self._outgoing.waiting_tags(session, repository, (tag,)):
                 return False
             statement = delete(TagRow).where(
-                col(TagRow.repository_id) == rows.find_repository(session, repository),
+                col(TagRow.repository_id) == number,
                 col(TagRow.name) == tag,
                 col(TagRow.digest) == digest,
             )
             gone = session.execute(statement.returning(col(TagRow.name))).all()
+            if gone:
+                rows.note_use(session, [(number, digest)], self._clock())
         self._cache.drop(repository, tags=(tag,))
         return bool(gone)
 
@@ -439,6 +442,10 @@ class Registry:
     def forget(self, repository: RepositoryName, digests: Iterable[Digest]) -> None:
         """Drop from memory what the repository does not show any more."""
         self._cache.drop(repository, digests=digests)
+
+    def forget_tags(self, repository: RepositoryName, tags: Iterable[str]) -> None:
+        """Drop from memory what tags named."""
+        self._cache.drop(repository, tags=tags)
 
     def forget_all(self) -> None:
         """Drop everything from memory: files were found damaged."""

@@ -239,6 +239,15 @@ def let_go(session: Session, repository_id: int, tags: Collection[str], now: dat
     note_use(session, [(repository_id, digest) for digest in named], now)
 
 
+def remove_tags(session: Session, repository_id: int, tags: Collection[str]) -> list[str]:
+    """Forget tags; the manifests they named."""
+    statement = delete(TagRow).where(
+        col(TagRow.repository_id) == repository_id, col(TagRow.name).in_(tags)
+    )
+    named = session.execute(statement.returning(col(TagRow.digest))).scalars()
+    return list(dict.fromkeys(named))
+
+
 def below(session: Session, repository_id: int, digest: str) -> list[str]:
     """The manifests of the repository that this one may keep: its children and its referrers."""
     children = (
