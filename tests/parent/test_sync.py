@@ -568,3 +568,49 @@ async def test_several_tags_of_one_image_cost_no_more_than_one(tmp_path: Path) -
             assert (await site.sync()).images_fetched == 4
             paths = [each.path for each in parent.requests if "/blobs/" not in each.path]
             assert len(paths) == len(set(paths))
+
+
+async def test_a_blob_that_never_comes_fails_alone(tmp_path: Path) -> None:
+    """Something on the way cuts one blob each time while the parent is well: others come."""
+    with ScriptedRegistry() as parent:
+        bad = parent.hold(make_image("bad"), "team/app", "a-bad")
+        for n in range(4):
+            parent.hold(make_image(n, size=2_000), "team/app", f"good-{n}")
+        layer = bad.layers[0]
+        cut = Reply(200, {}, layer.data, cut=0)
+        parent.on(f"/v2/team/app/blobs/{layer.digest}", cut)
+        policy = SyncPolicy(concurrency=1)
+        async with Site(tmp_path / "site", parent.address, rules("team/app"), policy) as site:
+            result = await site.sync()
+            assert [(each.name, each.reason) for each in result.failures] == [
+                ("team/app:a-bad", "offline")
+            ]
+            assert len(site.tags("team/app")) == 4
+            assert result.error is None
+
+
+async def test_a_parent_that_goes_away_half_way_ends_the_run(tmp_path: Path) -> None:
+    """The images left are not each tried in vain; the next run brings them."""
+    with ScriptedRegistry() as parent, CountingProxy("127.0.0.1", parent.port) as link:
+        images = [make_image(n, size=1_000 * (n + 1)) for n in range(6)]
+        for n, image in enumerate(images):
+            parent.hold(image, "team/app", f"v{n}")
+
+        def leave(_request: Recorded) -> Reply:
+            link.refuse()
+            return HONEST
+
+        path = f"/v2/team/app/blobs/{images[2].layers[0].digest}"
+        parent.on(path, leave)
+        policy = SyncPolicy(concurrency=1)
+        async with Site(tmp_path / "site", link.address, rules("team/app"), policy) as site:
+            result = await site.sync()
+            assert (result.error_kind, result.images_fetched, result.images_left) == (
+                "offline",
+                2,
+                3,
+            )
+            assert site.synchronizer.connection.online is False
+            link.heal()
+            parent.on(path, HONEST)
+            assert (await site.sync()).images_fetched == 4
