@@ -9,7 +9,9 @@
     ├── FolderInUse                 another process holds the data folder
     ├── StorageError                the data folder cannot be used as it is
     │   ├── SchemaTooNew            written by a newer release
-    │   └── DiskFull                no space or no inodes left
+    │   ├── DiskFull                no space or no inodes left
+    │   └── NoRoom                  the quota or the reserve leave no room for an image
+    ├── BundleInvalid               a bundle is damaged, cut, signed otherwise, or none
     ├── RegistryError               told to a client in the OCI error envelope, one class a code
     │   ├── NameInvalid  NameUnknown  TagInvalid
     │   ├── DigestInvalid  SizeInvalid  RangeInvalid
@@ -19,13 +21,14 @@
     │   ├── AddressUnknown  AddressTooLong  RequestInvalid  HostRefused  RequestTimeout
     │   ├── Unauthorized  (TokenInvalid  ScopeInsufficient)
     │   ├── Denied  OperationNotAllowed  Unsupported
-    │   └── TooManyRequests  Unavailable  InsufficientStorage
+    │   └── TooManyRequests  Unavailable (BlobDamaged)  InsufficientStorage
     ├── ParentError                 the parent registry did not do as asked
     │   ├── ParentOffline           refused, timed out, no name, no route
     │   ├── ParentUnauthorized      credentials missing, wrong, expired or too weak
     │   ├── ParentNotFound          answered 404: evidence of nothing but itself
     │   ├── ParentThrottled         429 or 503 with Retry-After
     │   ├── ParentFailed            an answer that breaks the protocol or our limits
+    │   │   ├── ParentReadOnly      the parent takes no pushes
     │   │   └── ParentUnavailable   408 or 5xx: may pass by itself
     │   └── ParentLied              bytes, sizes or digests that do not match what was promised
     ├── EdgeError                   the IoT hub, edgeHub or the workload API did not do as asked
@@ -88,6 +91,14 @@ class SchemaTooNew(StorageError):
 
 class DiskFull(StorageError):
     """A write failed for lack of space or inodes; what was stored before is untouched."""
+
+
+class BundleInvalid(ReplicaError):
+    """A bundle, or a document beside it, cannot be used; names the file and the remedy."""
+
+
+class NoRoom(StorageError):
+    """An image does not fit into the quota or the disk; it was not begun."""
 
 
 class RegistryError(ReplicaError):
@@ -287,6 +298,12 @@ class Unavailable(RegistryError):
     code, status, message = "UNAVAILABLE", 503, "service unavailable"
 
 
+class BlobDamaged(Unavailable):
+    """A blob whose file is lost or damaged; it may be fetched again."""
+
+    message = "the stored blob is damaged and cannot be served until it is fetched again"
+
+
 class InsufficientStorage(RegistryError):
     """A push that the disk or the quota has no room for."""
 
@@ -333,6 +350,12 @@ class ParentFailed(ParentError):
     kind = "failed"
 
 
+class ParentReadOnly(ParentFailed):
+    """The parent takes no pushes at all, as a ReadOnly replica does."""
+
+    kind = "read only"
+
+
 class ParentUnavailable(ParentFailed):
     """A 408 or 5xx, which may pass by itself."""
 
@@ -344,7 +367,7 @@ class ParentLied(ParentError):
 
 
 class SyncStopped(ReplicaError):
-    """The sync ended early and on purpose; ``reason`` is window, paused, cancelled or budget."""
+    """The sync ended early and on purpose: window, paused, cancelled, budget or disk."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"sync stopped: {reason}")

@@ -180,15 +180,33 @@ def test_a_client_that_leaves_early_is_no_error_and_stops_the_reading(site: Site
     assert pull.bytes < size // 2
 
 
-def test_a_file_cut_short_is_a_cut_answer(site: Site) -> None:
+def test_a_file_cut_short_while_it_is_sent_is_a_cut_answer(site: Site) -> None:
     """A client must never take it for whole; the connection breaks before the promised length."""
-    digest = site.store.push_blob(CONTENT)
-    file = site.store.blobs.path(digest)
-    with site.client() as client:
-        assert client.get(path(digest)).content == CONTENT
-        os.truncate(file, 100)
+    digest = site.store.push_blob(os.urandom(1024 * 1024) * 48)
+    with site.client() as client, client.stream("GET", path(digest)) as answer:
+        chunks = answer.iter_bytes()
+        next(chunks)
+        os.truncate(site.store.blobs.path(digest), 100)
         with pytest.raises(httpx.RemoteProtocolError):
-            client.get(path(digest))
+            list(chunks)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_damaged_file_is_no_answer_to_a_pull_and_no_excuse_to_a_push(
+    site: Site, client: httpx.Client, known: bool
+) -> None:
+    """503 to who wants the bytes; 404 to who asks whether to send them, which mends it."""
+    digest = site.store.push_blob(CONTENT)
+    if known:
+        assert client.get(path(digest)).content == CONTENT
+    os.truncate(site.store.blobs.path(digest), 100)
+    answer = client.get(path(digest))
+    assert answer.status_code == 503
+    assert answer.json()["errors"][0]["code"] == "UNAVAILABLE"
+    assert site.store.registry.take_suspects() == {digest}
+    assert client.head(path(digest)).status_code == 404
+    site.store.push_blob(CONTENT)
+    assert client.get(path(digest)).content == CONTENT
 
 
 def test_blob_pulls_are_counted_by_bytes_sent(site: Site, client: httpx.Client) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from connected_registry.errors import (
+    BlobDamaged,
     BlobUnknown,
     DigestInvalid,
     ManifestBlobUnknown,
@@ -222,8 +223,9 @@ def test_a_blob_whose_file_was_cut_is_not_shown(store: Store) -> None:
     """Rather no answer than a short one."""
     digest = store.push_blob(b"layer")
     store.blobs.path(digest).write_bytes(b"")
-    with pytest.raises(BlobUnknown):
+    with pytest.raises(BlobDamaged):
         store.registry.stat_blob(REPOSITORY, digest)
+    assert store.registry.take_suspects() == {digest}
 
 
 def test_mounting_needs_a_source_that_may_be_read(store: Store) -> None:

@@ -16,10 +16,11 @@ from starlette.types import Receive, Scope, Send
 
 from connected_registry.endpoint.answer import entity_tag, is_known
 from connected_registry.endpoint.services import Call, Pull
-from connected_registry.errors import BlobUnknown
+from connected_registry.errors import BlobDamaged, BlobUnknown
 from connected_registry.oci.ranges import parse_range
 from connected_registry.storage import disk
 from connected_registry.storage.content import StoredBlob
+from connected_registry.storage.registry import Registry
 
 CHUNK: Final = 1024 * 1024
 """Bytes read and written at once. Under TLS the size of the write decides the speed."""
@@ -37,7 +38,13 @@ async def get_blob(call: Call) -> Response:
     registry = call.services.registry
     blob = registry.cached_blob(call.repository, call.digest)
     if blob is None:
-        blob = await asyncio.to_thread(registry.stat_blob, call.repository, call.digest)
+        try:
+            blob = await asyncio.to_thread(registry.stat_blob, call.repository, call.digest)
+        except BlobDamaged:
+            if call.is_head:
+                # A push that asks before it sends will send it, and so mend it.
+                raise BlobUnknown(detail={"digest": call.digest}) from None
+            raise
     headers = {
         "Docker-Content-Digest": blob.digest,
         "ETag": entity_tag(blob.digest),
@@ -50,7 +57,7 @@ async def get_blob(call: Call) -> Response:
         return Response(headers={**headers, "Content-Length": str(blob.size)})
     ranges = parse_range(_range(call, blob), blob.size)
     parts = _parts(ranges, blob.size)
-    file = await asyncio.to_thread(_open, blob)
+    file = await asyncio.to_thread(_open, call.services.registry, blob)
     status = 200
     if ranges is not None:
         status = 206
@@ -160,12 +167,18 @@ def _range(call: Call, blob: StoredBlob) -> str | None:
     return call.header("range")
 
 
-def _open(blob: StoredBlob) -> FileIO:
-    """The file. Raises `BlobUnknown` where it is gone."""
+def _open(registry: Registry, blob: StoredBlob) -> FileIO:
+    """The file. Raises `BlobDamaged` where it is gone or of another size."""
     try:
-        return FileIO(disk.look(blob.path))
-    except FileNotFoundError:
-        raise BlobUnknown(detail={"digest": blob.digest}) from None
+        file = FileIO(disk.look(blob.path))
+    except OSError:
+        registry.suspect(blob.digest)
+        raise BlobDamaged(detail={"digest": blob.digest}) from None
+    if os.fstat(file.fileno()).st_size != blob.size:
+        file.close()
+        registry.suspect(blob.digest)
+        raise BlobDamaged(detail={"digest": blob.digest})
+    return file
 
 
 def _parts(ranges: list[tuple[int, int]] | None, size: int) -> list[Part]:

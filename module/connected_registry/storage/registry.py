@@ -6,6 +6,7 @@ durable before a method returns. Every method is safe to call from any thread.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +15,7 @@ from sqlalchemy import Row, delete, select
 from sqlmodel import Session, col
 
 from connected_registry.errors import (
+    BlobDamaged,
     BlobUnknown,
     DigestInvalid,
     ManifestBlobUnknown,
@@ -76,6 +78,8 @@ class Registry:
         self._blobs = blobs
         self._clock = clock
         self._cache = Cache(cache_bytes)
+        self._suspects: set[Digest] = set()
+        self._suspects_lock = threading.Lock()
         self._outgoing = outgoing or Outgoing(database, clock=clock)
 
     def cached(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest | None:
@@ -221,15 +225,22 @@ class Registry:
         return bool(gone)
 
     def stat_blob(self, repository: RepositoryName, digest: Digest) -> StoredBlob:
-        """The blob's size and file. Raises `BlobUnknown` unless the repository shows it."""
+        """The blob's size and file.
+
+        Raises `BlobUnknown` unless the repository shows it, `BlobDamaged` where it does and the
+        file is lost or of another size.
+        """
         self._blobs.attention.note(digest)
         if (known := self._cache.blob(repository, digest)) is not None:
             return known
         changes = self._cache.changes()
         with self._database.read() as session:
             size = _linked_size(session, repository, digest)
-        if size is None or self._blobs.size(digest) != size:
+        if size is None:
             raise BlobUnknown(detail={"digest": digest})
+        if self._blobs.size(digest) != size:
+            self.suspect(digest)
+            raise BlobDamaged(detail={"digest": digest})
         blob = StoredBlob(digest, size, self._blobs.path(digest))
         self._cache.keep_blob(changes, repository, blob)
         return blob
@@ -434,6 +445,10 @@ class Registry:
         with self._database.read() as session:
             return listings.repository_statistics(session, last, limit)
 
+    def waiting_tags(self, repository: RepositoryName) -> frozenset[Tag]:
+        """Tags that were changed here and wait to go up to the parent."""
+        return self._outgoing.tags(repository)
+
     def state_digests(self) -> dict[str, Digest]:
         """Per repository a digest over its tags and what they name: equal where content is."""
         with self._database.read() as session:
@@ -451,12 +466,26 @@ class Registry:
         """Drop everything from memory: files were found damaged."""
         self._cache.clear()
 
+    def suspect(self, digest: Digest) -> None:
+        """Note that stored content looked wrong while it was asked for, and forget where it is."""
+        with self._suspects_lock:
+            self._suspects.add(digest)
+        self._cache.clear()
+
+    def take_suspects(self) -> set[Digest]:
+        """What `suspect` was told since the last time."""
+        with self._suspects_lock:
+            found, self._suspects = self._suspects, set()
+        return found
+
     def _intact(self, digest: Digest) -> bytes:
         try:
             content = self._blobs.read(digest)
         except BlobUnknown:
+            self.suspect(digest)
             raise Unavailable(f"the stored manifest {digest} is gone") from None
         if not digest.matches(content):
+            self.suspect(digest)
             raise Unavailable(f"the stored manifest {digest} is damaged")
         return content
 
