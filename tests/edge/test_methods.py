@@ -303,6 +303,7 @@ def test_every_method_of_the_contract_is_there() -> None:
         "planSync",
         "getStatus",
         "listImages",
+        "listUploads",
         "checkImages",
         "explain",
         "collectGarbage",

@@ -25,10 +25,12 @@ from connected_registry.edge.reported import (
     SyncState,
     SyncStatus,
     SyncTrigger,
+    Uploads,
 )
 from connected_registry.edge.twin import Desired
 from connected_registry.parent.memory import Connection
 from connected_registry.storage.ledger import Run
+from connected_registry.storage.outgoing import Entry
 from connected_registry.supervisor import JobState, JobStatus
 
 
@@ -53,6 +55,8 @@ class _Stored:
     repositories: tuple[RepositoryStatus, ...]
     last_run: Run | None
     last_success: Run | None
+    uploads: Uploads
+    stuck: Entry | None
 
 
 async def gather(sources: Sources) -> Facts:
@@ -60,7 +64,7 @@ async def gather(sources: Sources) -> Facts:
     desired = sources.desired()
     stored = await asyncio.to_thread(_read, sources.store, desired)
     link = sources.link()
-    details = tuple(_details(sources, link))
+    details = (*_details(sources, link), *_upload_details(link, stored, sources.clock()))
     in_sync, as_of, missing = InSync.UNKNOWN, None, None
     if link is not None:
         known = link.synchronizer.completeness
@@ -77,6 +81,7 @@ async def gather(sources: Sources) -> Facts:
         cache=stored.cache,
         repositories=stored.repositories,
         login_server=sources.login_server(),
+        uploads=stored.uploads,
         version=__version__,
         last_activity_time=sources.last_activity(),
     )
@@ -91,7 +96,10 @@ def _read(store: Store, desired: Desired) -> _Stored:
         waiting[image.repository] += image.state != "synced"
     digests = store.registry.state_digests()
     runs = store.ledger.runs(1)
+    queue = store.outgoing.figures(desired.sync.message_ttl)
     return _Stored(
+        uploads=Uploads(waiting=queue.waiting, failed=queue.failed, oldest=queue.oldest),
+        stuck=store.outgoing.first_failed(desired.sync.message_ttl) if queue.failed else None,
         cache=Cache(
             repositories=totals.repositories,
             tags=totals.tags,
@@ -193,6 +201,25 @@ def _details(sources: Sources, link: Link | None) -> Iterable[StatusDetail]:
             code="DiskError",
             description=f"{free} bytes are free and {reserve} are to be kept in reserve",
             timestamp=sources.clock(),
+        )
+
+
+def _upload_details(link: Link | None, stored: _Stored, now: datetime) -> Iterable[StatusDetail]:
+    problem = link.uplink.problem if link is not None else None
+    if problem is not None and problem.kind != "offline":
+        yield StatusDetail(
+            type="Uploads",
+            code="".join(word.capitalize() for word in problem.kind.split()),
+            description=problem.detail,
+            timestamp=problem.since,
+        )
+    if (stuck := stored.stuck) is not None:
+        why = f"{stuck.reason}: {stuck.detail}" if stuck.reason else "it waits for too long"
+        yield StatusDetail(
+            type="Uploads",
+            code="PushFailed",
+            description=f"{stored.uploads.failed} changes did not go up yet; {stuck}: {why}",
+            timestamp=stuck.tried_at or now,
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Self
@@ -14,6 +15,7 @@ from connected_registry.parent.client import Credentials, ParentAddress, ParentC
 from connected_registry.parent.explain import Circumstances
 from connected_registry.parent.scheduler import Scheduler
 from connected_registry.parent.sync import Orders, Synchronizer
+from connected_registry.parent.uplink import Uplink
 from connected_registry.settings import ParentSettings, Settings
 
 USER_AGENT = f"connected-registry/{__version__}"
@@ -62,8 +64,11 @@ class Link:
         orders: Callable[[], Orders],
         clock: Callable[[], datetime],
         announce: Callable[[str, dict[str, Any]], None],
+        site: str,
     ) -> None:
+        """``site``: the name of this replica in tags that a conflict leaves behind."""
         self.choice = choice
+        self._closed = asyncio.Event()
         self._orders = orders
         self._clock = clock
         self._client = ParentClient(choice.address, choice.credentials, user_agent=USER_AGENT)
@@ -77,6 +82,18 @@ class Link:
             announce=announce,
         )
         self.scheduler = Scheduler(self.synchronizer, store.ledger, orders=orders, clock=clock)
+        self.uplink = Uplink(
+            self._client,
+            store.registry,
+            store.outgoing,
+            store.ledger,
+            orders=orders,
+            paused=lambda: self.scheduler.paused,
+            meter=self.synchronizer.meter,
+            site=site,
+            clock=clock,
+            announce=announce,
+        )
 
     @property
     def bytes_received(self) -> int:
@@ -108,7 +125,22 @@ class Link:
             stopped=last.stopped if last is not None else None,
         )
 
+    async def until_closed(self, job: Coroutine[Any, Any, None]) -> None:
+        """Do something that has no end of its own, until `close`."""
+        working = asyncio.ensure_future(job)
+        closing = asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait({working, closing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closing.cancel()
+            if not working.done():
+                working.cancel()
+                await asyncio.wait({working})
+        if not working.cancelled():
+            working.result()
+
     async def close(self) -> None:
         """Stop a running sync, its partial downloads kept, and hang up."""
+        self._closed.set()
         await self.synchronizer.close()
         await self._client.__aexit__()

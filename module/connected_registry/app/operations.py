@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connected_registry.app.link import Link
@@ -32,12 +33,14 @@ class ReplicaOperations:
         scope: Callable[[], Scope],
         explainer: Callable[[], Explainer],
         status: Callable[[], Awaitable[Answer]],
+        message_ttl: Callable[[], timedelta],
     ) -> None:
         self._store = store
         self._link = link
         self._scope = scope
         self._explainer = explainer
         self._status = status
+        self._message_ttl = message_ttl
 
     def table(self) -> Operations:
         """The handlers by method; what is left out is not in this release."""
@@ -53,6 +56,7 @@ class ReplicaOperations:
             check_images=self.check_images,
             explain=self.explain,
             find_run=self.find_run,
+            list_uploads=self.list_uploads,
         )
 
     def _connected(self) -> Link:
@@ -69,6 +73,7 @@ class ReplicaOperations:
     async def sync_now(self, wanted: payloads.SyncNow, task: Task) -> Answer:
         """Sync at once and wait for the end."""
         link = self._connected()
+        link.uplink.hurry()
         link.scheduler.request(
             Trigger.MANUAL,
             repositories=wanted.repositories or None,
@@ -128,9 +133,11 @@ class ReplicaOperations:
                 if wanted.repository is not None:
                     raise
                 continue
+            rule = self._scope().rule_for(name)
+            platforms = rule.wanted_platforms if rule is not None else ()
             states = {str(image.tag): image for image in self._store.ledger.images(name)}
             for tag in page.items:
-                whole = self._store.registry.closure(name, tag.digest)
+                whole = self._store.registry.closure(name, tag.digest, platforms)
                 state = states.get(tag.name)
                 rows.append(
                     {
@@ -155,6 +162,31 @@ class ReplicaOperations:
             return [RepositoryName(only)]
         page = self._store.registry.list_repositories(None, None, lambda _: True)
         return [RepositoryName(name) for name in page.items if name >= start]
+
+    async def list_uploads(self, wanted: payloads.ListUploads) -> Answer:
+        """One page of what waits to go up to the parent, in order."""
+        outgoing = self._store.outgoing
+        page = await asyncio.to_thread(outgoing.page, wanted.after, wanted.limit)
+        ttl = self._message_ttl()
+        now = datetime.now(UTC)
+        return {
+            "uploads": [
+                {
+                    "sequence": entry.sequence,
+                    "kind": entry.kind.value,
+                    "repository": entry.repository,
+                    "tag": entry.tag,
+                    "digest": entry.digest,
+                    "queuedAt": entry.queued_at.isoformat(),
+                    "state": "failed" if entry.is_failed(now, ttl) else "waiting",
+                    "attempts": entry.attempts,
+                    "reason": entry.reason,
+                    "detail": entry.detail,
+                }
+                for entry in page.items
+            ],
+            "next": int(page.next) if page.next is not None else None,
+        }
 
     async def check_images(self, wanted: payloads.CheckImages) -> Answer:
         """Per image: whether it can be pulled with the link down, and why not."""

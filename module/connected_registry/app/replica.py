@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from socket import gethostname
 from typing import Any, Final
 
 import structlog
@@ -44,6 +45,7 @@ from connected_registry.parent.explain import Circumstances, Explainer
 from connected_registry.parent.memory import Memory
 from connected_registry.parent.occasion import Trigger
 from connected_registry.parent.sync import Orders
+from connected_registry.policy.mode import Mode
 from connected_registry.settings import Settings
 from connected_registry.storage.outbox import Outbox, StoredEvent
 from connected_registry.supervisor import JobStatus, Supervisor
@@ -100,7 +102,10 @@ class Replica:
             opening.push_async_callback(self._hang_up)
             self.reporter = Reporter(self._facts, self._deliver, clock=utc_now)
             self.configuration = Configuration(
-                self._apply, tell=self.reporter.acknowledge, keep=self._keep
+                self._apply,
+                tell=self.reporter.acknowledge,
+                keep=self._keep,
+                waiting_pushes=lambda: len(self.store.outgoing),
             )
             operations = ReplicaOperations(
                 store,
@@ -108,6 +113,7 @@ class Replica:
                 lambda: self.desired.scope,
                 self._explainer,
                 self.reporter.status,
+                lambda: self.desired.sync.message_ttl,
             )
             self.methods = Methods(operations.table(), self.tasks)
             self.housekeeping = Housekeeping(store)
@@ -137,6 +143,13 @@ class Replica:
     async def close(self) -> None:
         """Let go of everything in reverse order."""
         await self._opened.aclose()
+
+    @property
+    def site(self) -> str:
+        """What this replica is called."""
+        connection = self.settings.connection
+        device = self.settings.device_id
+        return connection.registry_name if connection is not None else device or gethostname()
 
     @property
     def desired(self) -> Desired:
@@ -173,7 +186,8 @@ class Replica:
     def start_jobs(self, supervisor: Supervisor) -> None:
         """Begin everything that goes on in the background."""
         self._supervisor = supervisor
-        supervisor.start("sync", self._keep_in_sync)
+        supervisor.start("sync", lambda: self._keep_linked(lambda link: link.scheduler.run()))
+        supervisor.start("uplink", lambda: self._keep_linked(lambda link: link.uplink.run()))
         supervisor.start("housekeeping", self.housekeeping.run)
         if self.certificates.context is not None:
             supervisor.start("certificates", self.certificates.run)
@@ -232,9 +246,13 @@ class Replica:
                     orders=self._orders,
                     clock=utc_now,
                     announce=self._announce,
+                    site=self.site,
                 )
         before, self._desired = self._desired, desired
+        # Whatever was accepted for the parent goes up, also from a replica that takes no more.
+        self.store.outgoing.recording = desired.mode is Mode.READ_WRITE and choice is not None
         if self._link is not None:
+            self._link.uplink.hurry()
             news = before.scope != desired.scope or choice != known
             self._link.scheduler.changed(Trigger.SCOPE if news else None)
             if news and desired.scope.repositories:
@@ -261,14 +279,14 @@ class Replica:
             link.circumstances() if link is not None else Circumstances(),
         )
 
-    async def _keep_in_sync(self) -> None:
-        """Run the scheduler of whichever parent is in force."""
+    async def _keep_linked(self, job: Callable[[Link], Coroutine[Any, Any, None]]) -> None:
+        """Run a job of whichever parent is in force, and that of the next when it changes."""
         while True:
             link = self._link
             if link is None:
                 await asyncio.sleep(1)
                 continue
-            await link.scheduler.run()
+            await link.until_closed(job(link))
 
     async def _hang_up(self) -> None:
         link, self._link = self._link, None

@@ -16,6 +16,7 @@ from connected_registry.storage.database import Database
 from connected_registry.storage.folder import DataFolder
 from connected_registry.storage.layout import Layout
 from connected_registry.storage.ledger import Ledger
+from connected_registry.storage.outgoing import Outgoing
 from connected_registry.storage.registry import Registry
 from connected_registry.storage.uploads import Uploads
 
@@ -36,7 +37,10 @@ class Store:
             self.database = Database(self.folder.database)
             opened.callback(self.database.close)
             self.blobs = BlobStore(self.folder)
-            self.registry = Registry(self.folder, self.database, self.blobs, clock=clock)
+            self.outgoing = Outgoing(self.database, clock=clock)
+            self.registry = Registry(
+                self.folder, self.database, self.blobs, clock=clock, outgoing=self.outgoing
+            )
             self.uploads = Uploads(self.folder, self.database, self.blobs, clock=clock)
             opened.callback(self.uploads.close)
             self.ledger = Ledger(self.database)

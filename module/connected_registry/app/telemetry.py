@@ -13,6 +13,7 @@ from connected_registry.edge.telemetry import (
     Event,
     ImageAvailable,
     ImageRemoved,
+    PushConflict,
     RepositoryUsage,
     StateChanged,
     SyncCompleted,
@@ -173,6 +174,15 @@ def sync_event(name: str, facts: dict[str, Any], last: SyncResult | None) -> Eve
                 tag=facts["tag"],
                 digest=facts["digest"],
                 reason=facts.get("reason", "removed at the parent"),
+            )
+        case "pushConflict":
+            return PushConflict(
+                repository=facts["repository"],
+                tag=facts["tag"],
+                here=facts["here"],
+                parent=facts["parent"],
+                kept=facts["kept"],
+                conflict_tag=facts["conflictTag"],
             )
         case "syncCompleted" if last is not None:
             return SyncCompleted(

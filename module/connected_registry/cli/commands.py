@@ -281,6 +281,48 @@ def images(data: Path | None, twin: Path | None, repository: str | None, *, json
     return _run(data, twin, ask)
 
 
+def uploads(data: Path | None, twin: Path | None, *, json: bool) -> Exit:
+    """Print every change that waits to go up; exit code 1 where one is reported failed."""
+
+    async def ask(connection: Connection) -> Exit:
+        rows: list[dict[str, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            body = await _call(connection, "listUploads", {"after": after})
+            rows.extend(body["uploads"])
+            after = body.get("next")
+        if json:
+            print_json({"uploads": rows})
+        else:
+            _print_uploads(rows)
+        return Exit.NO if any(row["state"] == "failed" for row in rows) else Exit.OK
+
+    return _run(data, twin, ask)
+
+
+def _print_uploads(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        print_line("nothing waits to go up")
+        return
+    print_table(
+        ("CHANGE", "IMAGE", "DIGEST", "SINCE", "STATE"),
+        [
+            (
+                row["kind"],
+                f"{row['repository']}:{row['tag']}" if row["tag"] else row["repository"],
+                short_digest(row["digest"]),
+                row["queuedAt"],
+                row["state"],
+            )
+            for row in rows
+        ],
+    )
+    for row in rows:
+        if row["reason"]:
+            name = f"{row['repository']}:{row['tag'] or row['digest']}"
+            print_line(f"{name}: {row['reason']}: {row['detail']} ({row['attempts']} attempts)")
+
+
 def check(
     data: Path | None, twin: Path | None, wanted: list[str], platform: str | None, *, json: bool
 ) -> Exit:

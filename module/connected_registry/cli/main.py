@@ -1,4 +1,4 @@
-"""The command line: ``connected-registry serve|sync|plan|status|images|check|explain``."""
+"""The command line: ``connected-registry serve|sync|plan|status|images|...``."""
 
 from __future__ import annotations
 
@@ -121,6 +121,12 @@ def images(
 ) -> None:
     """List the images held here, with digest, size and when the parent last confirmed them."""
     _finish(commands.images(data, twin, repository, json=json))
+
+
+@app.command()
+def uploads(data: Data = None, twin: Twin = None, json: Json = False) -> None:
+    """List what was pushed or deleted here and is not at the parent yet, in order."""
+    _finish(commands.uploads(data, twin, json=json))
 
 
 @app.command()

@@ -55,6 +55,7 @@ class Operations:
     explain: Callable[[payloads.Explain], Awaitable[Answer]]
     find_run: Callable[[str], Awaitable[Answer | None]] | None = None
     """``getTaskStatus``'s answer for syncs that no method started, and those before a restart."""
+    list_uploads: Callable[[payloads.ListUploads], Awaitable[Answer]] | None = None
     collect_garbage: Callable[[payloads.CollectGarbage, Task], Awaitable[Answer]] | None = None
     verify_store: Callable[[payloads.VerifyStore, Task], Awaitable[Answer]] | None = None
     purge: Callable[[payloads.Purge, Task], Awaitable[Answer]] | None = None
@@ -125,6 +126,13 @@ METHODS: Final[dict[str, Method]] = {
         ),
         _method("getStatus", "get_status", payloads.Nothing, "200", "everything reported, uncut"),
         _method("listImages", "list_images", payloads.ListImages, "200 page", "what is held here"),
+        _method(
+            "listUploads",
+            "list_uploads",
+            payloads.ListUploads,
+            "200 page",
+            "what was pushed here and waits to go up to the parent",
+        ),
         _method(
             "checkImages",
             "check_images",

@@ -115,6 +115,13 @@ class ListImages(Payload):
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(100, description="images a page")
 
 
+class ListUploads(Payload):
+    """Which page of the changes that wait to go up."""
+
+    after: Annotated[int, Field(ge=0)] = Field(0, description="as answered with the page before")
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(100, description="changes a page")
+
+
 class CheckImages(Payload):
     """Which images must be complete."""
 

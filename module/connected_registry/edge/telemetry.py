@@ -187,9 +187,10 @@ class PushConflict(Event):
 
     repository: str
     tag: str
-    here: str
-    parent: str
-    kept: str
+    here: str = Field(description="the digest on site")
+    parent: str = Field(description="the digest at the parent")
+    kept: str = Field(description="whose digest the tag keeps: `parent`, `site` or `both`")
+    conflict_tag: str | None = Field(None, description="the tag that the other one has now")
 
 
 class AccessDenied(Event):

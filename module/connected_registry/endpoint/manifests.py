@@ -69,9 +69,11 @@ async def delete_manifest(call: Call) -> Response:
     """By tag only the tag goes; by digest the manifest with every tag that names it."""
     registry = call.services.registry
     if isinstance(call.reference, Digest):
-        await asyncio.to_thread(registry.delete_manifest, call.repository, call.reference)
+        await asyncio.to_thread(
+            registry.delete_manifest, call.repository, call.reference, upward=True
+        )
     else:
-        await asyncio.to_thread(registry.delete_tag, call.repository, call.reference)
+        await asyncio.to_thread(registry.delete_tag, call.repository, call.reference, upward=True)
     return Response(status_code=202)
 
 

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from connected_registry.errors import (
     DiskFull,
-    ManifestUnknown,
     ParentError,
     ParentNotFound,
     ParentOffline,
     ParentThrottled,
     RegistryError,
     StorageError,
-    Unavailable,
 )
 from connected_registry.parent.plan import Plan, PlannedImage, TagNote, TagReason
 from connected_registry.parent.result import ImageFailure
@@ -194,11 +192,8 @@ class Carrier:
 
     def _forget(self, note: TagNote) -> bool:
         """Remove a tag unless it was changed here since the plan was made. Runs in a thread."""
-        try:
-            if self._registry.resolve(note.repository, note.tag).digest != note.digest:
-                return False
-            self._registry.delete_tag(note.repository, note.tag)
-        except (ManifestUnknown, Unavailable):
+        assert note.digest is not None
+        if not self._registry.withdraw_tag(note.repository, note.tag, note.digest):
             return False
         self._ledger.forget_image(note.repository, note.tag)
         return True

@@ -82,6 +82,8 @@ class ParentClient:
             limits=limits or Limits(),
             transport=transport,
         )
+        self.session = self._session
+        """How requests are sent: for `upload.ParentUploads`, which writes."""
         self._listings = Listings(self._session)
         self._blobs = BlobReader(self._session)
 
@@ -96,6 +98,11 @@ class ParentClient:
     def bytes_received(self) -> int:
         """Bytes of answer bodies, everything included, since the start."""
         return self._session.tally.bytes_received
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of request bodies since the start: what pushes cost."""
+        return self._session.bytes_sent
 
     @property
     def requests_sent(self) -> int:

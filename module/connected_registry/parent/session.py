@@ -37,13 +37,17 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request: ``path`` is relative to the registry's root, with its query."""
+    """One request: ``path`` is relative to the registry's root, with its query.
+
+    It may also be a whole address that the parent named, which is then checked as redirects are.
+    """
 
     method: str
     path: str
     access: Access
     headers: Mapping[str, str] = field(default_factory=dict)
     body_limit: int | None = None
+    content: bytes | None = field(default=None, repr=False)
 
 
 class ParentSession:
@@ -61,6 +65,8 @@ class ParentSession:
         self.address = address
         self.limits = limits
         self.tally = Tally()
+        self.bytes_sent = 0
+        """Bytes of request bodies given to the link since the start."""
         self._hold_until = 0.0
         headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
         timeout = httpx.Timeout(limits.read, connect=limits.connect, pool=None)
@@ -87,16 +93,21 @@ class ParentSession:
 
     async def read(self, ask: Ask, *, passing: Collection[int] = ()) -> Answer:
         """The whole answer, after retries; a status other than 2xx and ``passing`` raises."""
+        return await self.retrying(ask, lambda: self._attempt(ask, passing))
 
-        async def attempt() -> Answer:
-            async with asyncio.timeout(self.limits.answer):
-                response = await self.send(ask)
-                try:
-                    return await self._whole(ask, response, passing)
-                finally:
-                    await response.aclose()
+    async def once(self, ask: Ask, *, passing: Collection[int] = ()) -> Answer:
+        """As `read` without retries: for what may have had an effect although it failed."""
+        with translated(name_request(ask.method, self.address.url.join(ask.path))):
+            await self._hold()
+            return await self._attempt(ask, passing)
 
-        return await self.retrying(ask, attempt)
+    async def _attempt(self, ask: Ask, passing: Collection[int]) -> Answer:
+        async with asyncio.timeout(self.limits.answer):
+            response = await self.send(ask)
+            try:
+                return await self._whole(ask, response, passing)
+            finally:
+                await response.aclose()
 
     async def open(self, ask: Ask, *, passing: Collection[int] = ()) -> httpx.Response:
         """An answer whose body is still to be read, within no time limit; else as `read`.
@@ -119,14 +130,18 @@ class ParentSession:
 
     async def send(self, ask: Ask) -> httpx.Response:
         """One try, through redirects. Credentials end with the first hop to somewhere else."""
-        url, own, headers = self.address.url.join(ask.path), True, dict(ask.headers)
+        url, headers = self.address.url.join(ask.path), dict(ask.headers)
+        if not (own := self.address.is_own(url)):
+            url = self.address.checked(url, f"{self.address.host} sends us on")
         for _ in range(MAX_HOPS + 1):
             request = self._client.build_request(
                 ask.method,
                 url,
                 headers=headers,
+                content=ask.content,
                 extensions={ACCESS: ask.access, BODY_LIMIT: ask.body_limit},
             )
+            self.bytes_sent += len(ask.content or b"")
             response = await self._client.send(
                 request, auth=self._auth if own else None, stream=True
             )

@@ -90,6 +90,7 @@ class Survey:
         self._listed: dict[Tag, ListedTag] = {}
         self._held: dict[Tag, TagDetails] = {}
         self._states: dict[Tag, ImageState] = {}
+        self._waiting: frozenset[Tag] = frozenset()
         self._heads: dict[Tag, Digest | None] = {}
         self._gathered: dict[Digest, Gathered] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -138,6 +139,7 @@ class Survey:
     def _look_here(self) -> None:
         """Read what is here. Runs in a thread."""
         registry, ledger = self._around.registry, self._around.ledger
+        self._waiting = registry.waiting_tags(self._repository)
         last: str | None = None
         try:
             while True:
@@ -221,8 +223,12 @@ class Survey:
 
     async def _image(self, tag: Tag) -> Outcome:
         held = self._held.get(tag)
-        if held is not None and held.origin == "local" and self._around.mode is Mode.READ_WRITE:
+        own = held is not None and held.origin == "local"
+        if tag in self._waiting or (own and self._around.mode is Mode.READ_WRITE):
             return self._note(tag, TagReason.LOCAL)
+        if held is not None and held.confirmed_at and held.confirmed_at > self._around.now:
+            # It went up while the parent was being asked: the listing is older than that.
+            return CurrentImage(self._repository, tag, held.digest, self._rule.fingerprint)
         digest = await self._head(tag)
         if digest is None:
             return self._failure(tag, "moved at the parent", "listed, and gone when asked for")

@@ -96,7 +96,8 @@ class Synchronizer:
         self._memory = Memory(ledger, clock)
         self._books = Books(ledger, registry, self._memory, clock)
         self._planner = Planner(client, registry, blobs, ledger, self._memory, clock=clock)
-        self._meter = Meter(ledger, clock, lambda: client.bytes_received)
+        self.meter = Meter(ledger, clock, lambda: client.bytes_received + client.bytes_sent)
+        """Counts both directions against the byte budget."""
         self._patience = Patience()
         self._tracker: Tracker | None = None
         self._task: asyncio.Task[SyncResult] | None = None
@@ -261,8 +262,8 @@ class Synchronizer:
         orders = self._orders()
         tracker = self._tracker
         assert tracker is not None
-        self._meter.limit(orders.policy.byte_budget)
-        await self._meter.tick()
+        self.meter.limit(orders.policy.byte_budget)
+        await self.meter.tick()
         plan = await self._planner.plan(
             orders.scope,
             orders.mode,
@@ -282,13 +283,13 @@ class Synchronizer:
         tracker.phase = "fetching"
         tracker.images_total = len(plan.images)
         tracker.bytes_total = plan.bytes_to_fetch
-        await self._meter.tick()
+        await self.meter.tick()
         fetcher = Fetcher(
             self._client,
             self._blobs,
             concurrency=orders.policy.concurrency,
             rate=ByteRate(orders.policy.max_bytes_per_second),
-            meter=self._meter,
+            meter=self.meter,
             tracker=tracker,
             sleep=self._sleep,
         )
@@ -347,7 +348,7 @@ class Synchronizer:
         )
         try:
             await asyncio.to_thread(self._write_down, result, begun, tracker.average)
-            await self._meter.close()
+            await self.meter.close()
         except StorageError:
             # What was done is done; only the note of it is missing.
             _log.exception("sync.not_written_down", correlation_id=result.correlation_id)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from connected_registry.policy.model import MAX_BYTES, ContractModel, Cron, Duration
+from connected_registry.policy.model import MAX_BYTES, ContractModel, Cron, Duration, Word
 from connected_registry.policy.schedule import CONTINUOUS, Schedule
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,6 +37,14 @@ class ByteBudget(ContractModel):
         return self.bucket_start(now) + self.per
 
 
+class Conflicts(Word):
+    """Whose digest a tag keeps that was changed on site and at the parent."""
+
+    PARENT = "parent"
+    SITE = "site"
+    KEEP_BOTH = "keepBoth"
+
+
 class SyncPolicy(ContractModel):
     """The twin's ``sync``. Rates are bytes a second."""
 
@@ -58,6 +66,11 @@ class SyncPolicy(ContractModel):
     byte_budget: ByteBudget | None = Field(None, description="limit of bytes in a time")
     max_delete_percent: Annotated[int, Field(ge=0, le=100)] = Field(
         50, description="a sync that would remove more of the tags than this removes none"
+    )
+    conflicts: Annotated[Conflicts, Field(strict=False)] = Field(
+        Conflicts.PARENT,
+        description="who keeps a tag that was changed here and at the parent; `keepBoth`: each its"
+        " own",
     )
 
     @field_validator("window")

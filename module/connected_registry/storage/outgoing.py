@@ -21,7 +21,13 @@ from connected_registry.oci.reference import RepositoryName, Tag
 from connected_registry.storage import rows
 from connected_registry.storage.content import Page
 from connected_registry.storage.database import Database
-from connected_registry.storage.models import OutgoingRow, RepositoryRow, SeenTagRow, TagRow
+from connected_registry.storage.models import (
+    BlobLinkRow,
+    OutgoingRow,
+    RepositoryRow,
+    SeenTagRow,
+    TagRow,
+)
 
 
 class Kind(StrEnum):
@@ -190,11 +196,31 @@ class Outgoing:
             total, bad, oldest = session.execute(statement).one()
         return Waiting(total - bad, bad, oldest)
 
+    def first_failed(self, message_ttl: timedelta) -> Entry | None:
+        """The oldest entry that is reported failed."""
+        overdue = self._clock() - message_ttl
+        failed = or_(col(OutgoingRow.reason).is_not(None), col(OutgoingRow.queued_at) < overdue)
+        statement = select(OutgoingRow).where(failed).order_by(col(OutgoingRow.sequence)).limit(1)
+        with self._database.read() as session:
+            row = session.execute(statement).scalar_one_or_none()
+            return None if row is None else _entry(row)
+
     def seen(self, repository: RepositoryName, tag: Tag) -> Digest | None:
         """What the parent last named by a tag that has changes in the queue."""
         with self._database.read() as session:
             row = session.get(SeenTagRow, (repository, tag))
             return None if row is None or row.digest is None else Digest(row.digest)
+
+    def repositories_with(self, digest: Digest, limit: int = 20) -> list[RepositoryName]:
+        """Repositories that show a blob, where the parent may therefore have it too."""
+        statement = (
+            select(col(RepositoryRow.name))
+            .join(BlobLinkRow, col(BlobLinkRow.repository_id) == col(RepositoryRow.id))
+            .where(col(BlobLinkRow.digest) == digest)
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return [RepositoryName(name) for name in session.execute(statement).scalars()]
 
     def is_overtaken(self, entry: Entry) -> bool:
         """Whether the manifest of a push was deleted again on site, which is in the queue too."""
