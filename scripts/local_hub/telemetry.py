@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import unquote
 
-KEPT: Final = 10_000
+KEPT: Final = 2_000
 """Messages remembered; the oldest are forgotten."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ from connected_registry.edge.route import HubProxy, HubRoute
 from hub.rig import rig
 from hub.tunnel import tunnel
 from local_hub.endpoint import bind_loopback
+
+
+def network_threads() -> int:
+    """How many connections the SDK's MQTT client serves."""
+    return sum("_thread_main" in thread.name for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize(("websockets", "port"), [(False, 8883), (True, 443)])
@@ -30,3 +36,21 @@ async def test_a_proxy_leads_to_the_hub(tmp_path: Path, websockets: bool, port: 
             await it.until(lambda: it.bodies() == [{"n": 1}])
 
         assert set(proxy.asked) == {f"CONNECT {address}:{port}"}
+
+
+async def test_a_link_that_corrupts_ends_the_session_and_nothing_else(tmp_path: Path) -> None:
+    """A broken TLS record is the end of a connection, not of the thread that read it."""
+    with bind_loopback() as free:
+        address = free.getsockname()[0]
+    async with tunnel((address, 8883)) as proxy:
+        route = HubRoute(proxy=HubProxy("HTTP", "127.0.0.1", proxy.port))
+        async with rig(tmp_path, route=route, address=address) as it:
+            await it.connected()
+            for session in (2, 3):
+                proxy.corrupting = True
+                it.module.patch_desired({"session": session})
+                await it.until(lambda: not it.client.state.connected)
+                proxy.corrupting = False
+                await it.connected(session)
+                await it.until(lambda: network_threads() == 1)
+            await it.until(lambda: (3, {"session": 3}) in it.desired)

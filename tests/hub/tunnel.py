@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 
 class Tunnel:
@@ -13,6 +13,8 @@ class Tunnel:
     def __init__(self, target: tuple[str, int]) -> None:
         self.asked: list[str] = []
         self.port = 0
+        self.corrupting = False
+        """Whether the bytes towards the client are changed on the way."""
         self._target = target
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -22,17 +24,27 @@ class Tunnel:
             self.asked.append(" ".join(head.split(" ")[:2]))
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+            await asyncio.gather(
+                _pump(reader, far_writer, lambda data: data),
+                _pump(far_reader, writer, self._spoil),
+            )
         except (OSError, EOFError):
             pass
         finally:
             writer.close()
 
+    def _spoil(self, data: bytes) -> bytes:
+        return bytes([*data[:-1], data[-1] ^ 1]) if self.corrupting else data
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+async def _pump(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    change: Callable[[bytes], bytes],
+) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(65536):
-            writer.write(data)
+            writer.write(change(data))
             await writer.drain()
     writer.close()
 

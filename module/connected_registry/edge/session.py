@@ -9,6 +9,7 @@ confirms run in a thread, and its handlers only hop to our loop.
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import ssl
 from collections.abc import Callable, Coroutine
@@ -19,6 +20,7 @@ import structlog
 from azure.iot.device import Message, MethodRequest, MethodResponse, ProxyOptions
 from azure.iot.device import exceptions as sdk_errors
 from azure.iot.device.aio import IoTHubModuleClient
+from paho.mqtt import client as mqtt  # type: ignore[import-untyped]
 
 from connected_registry.edge.destination import Destination, Limits, MethodCall
 from connected_registry.edge.identity import AccessToken
@@ -50,6 +52,7 @@ class HubSdk:
 
     def start(self) -> None:
         """Start the thread."""
+        _mend_paho()
         self._side.start()
 
     def stop(self) -> None:
@@ -264,6 +267,31 @@ class HubSession:
     def _hop(self, function: Callable[..., None], *arguments: Any) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _mend_paho() -> None:
+    """Let paho 1.6 take every error of a socket for the end of the connection.
+
+    It knows `ConnectionError` only. Any other, such as "no route to host" or a broken TLS record,
+    ends its thread without a word: the client is deaf, and shutting it down never returns.
+    """
+    for name in ("_sock_recv", "_sock_send"):
+        original = getattr(mqtt.Client, name)
+        if not hasattr(original, "__wrapped__"):
+            setattr(mqtt.Client, name, _with_plain_errors(original))
+
+
+def _with_plain_errors(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def mended(*arguments: Any) -> Any:
+        try:
+            return original(*arguments)
+        except (BlockingIOError, ConnectionError):
+            raise
+        except OSError as error:
+            raise ConnectionResetError(str(error)) from error
+
+    return mended
 
 
 def _create(
