@@ -25,6 +25,7 @@ from connected_registry.parent.occasion import Trigger
 from connected_registry.parent.plan import Plan
 from connected_registry.parent.result import SyncResult
 from connected_registry.parent.sync import Orders, Synchronizer
+from connected_registry.parent.uplink import Uplink
 from connected_registry.policy.mode import Mode
 from connected_registry.policy.scope import RepositoryRule, Scope
 from connected_registry.policy.sync import SyncPolicy
@@ -32,6 +33,7 @@ from connected_registry.storage.blobs import BlobStore
 from connected_registry.storage.database import Database
 from connected_registry.storage.folder import DataFolder
 from connected_registry.storage.ledger import Ledger
+from connected_registry.storage.outgoing import Outgoing
 from connected_registry.storage.registry import Registry
 from peers.images import Image
 
@@ -83,7 +85,11 @@ class Site:
         folder = stack.enter_context(DataFolder.open(self.path))
         database = stack.enter_context(Database(folder.database))
         self.blobs = BlobStore(folder)
-        self.registry = Registry(folder, database, self.blobs, clock=self.clock)
+        self.outgoing = Outgoing(database, clock=self.clock)
+        self.outgoing.recording = self.mode is Mode.READ_WRITE
+        self.registry = Registry(
+            folder, database, self.blobs, clock=self.clock, outgoing=self.outgoing
+        )
         self.ledger = Ledger(database)
         self.client = await stack.enter_async_context(
             ParentClient(
@@ -103,6 +109,18 @@ class Site:
             sleep=lambda _seconds: asyncio.sleep(0.01),
         )
         stack.push_async_callback(self.synchronizer.close)
+        self.uplink = Uplink(
+            self.client,
+            self.registry,
+            self.outgoing,
+            self.ledger,
+            orders=lambda: Orders(self.scope, self.policy, self.mode),
+            paused=lambda: False,
+            meter=self.synchronizer.meter,
+            site="plant-1",
+            clock=self.clock,
+            announce=lambda event, facts: self.events.append((event, facts)),
+        )
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -112,16 +130,29 @@ class Site:
         """One run."""
         return await self.synchronizer.run(trigger, **options)
 
+    async def carry_up(self) -> int:
+        """One pass over what waits to go up; how many changes arrived."""
+        self.uplink.hurry()
+        return await self.uplink.empty_once()
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """The facts of every announcement of that name."""
+        return [facts for name, facts in self.events if name == event]
+
     async def plan(self, *repositories: str) -> Plan:
         """What a run would do."""
         return await self.synchronizer.plan(repositories or None)
 
-    def push(self, image: Image, repository: str, tag: str) -> None:
-        """Take an image as if a client had pushed it here."""
+    def push(self, image: Image, repository: str, tag: str | None = None) -> Image:
+        """Take an image as if a client had pushed it here; without a tag by digest."""
         name = RepositoryName(repository)
-        for blob in image.blobs:
-            self.registry.link_blob(name, self.blobs.put(blob.data), blob.size)
-        self.registry.put_manifest(name, Tag(tag), image.manifest.media_type, image.manifest.data)
+        for each in image.everything():
+            for blob in each.blobs:
+                self.registry.link_blob(name, self.blobs.put(blob.data), blob.size)
+            reference = Tag(tag) if tag and each is image else Digest(each.digest)
+            content = each.manifest
+            self.registry.put_manifest(name, reference, content.media_type, content.data)
+        return image
 
     def tags(self, repository: str) -> dict[str, str]:
         """Every tag a client sees, with its digest."""

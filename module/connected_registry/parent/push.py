@@ -249,7 +249,7 @@ class Pusher:
         """The blob's file, or its bytes within the manifest. Runs in a thread."""
         try:
             stored = self._registry.stat_blob(repository, descriptor.digest)
-        except BlobUnknown as error:
+        except (BlobUnknown, Unavailable) as error:
             if (data := descriptor.data) is None:
                 raise StorageError(f"{repository}: blob {descriptor.digest} is not here") from error
             return Source(descriptor.digest, len(data), _from_bytes(data))

@@ -80,7 +80,7 @@ class Registry:
         self._cache = Cache(cache_bytes)
         self._suspects: set[Digest] = set()
         self._suspects_lock = threading.Lock()
-        self._outgoing = outgoing or Outgoing(database, clock=clock)
+        self._outgoing = Outgoing(database, clock=clock) if outgoing is None else outgoing
 
     def cached(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest | None:
         """What `resolve` would return, if that is in memory. Touches no disk."""
