@@ -13,10 +13,12 @@ import structlog
 
 from connected_registry import log
 from connected_registry.app.access import access_rules, refuse_unguarded
+from connected_registry.app.bundles import Bundles
 from connected_registry.app.certificates import Certificates
 from connected_registry.app.facts import Sources, gather
 from connected_registry.app.housekeeping import Housekeeping
 from connected_registry.app.link import Link, ParentChoice
+from connected_registry.app.local import LocalMethods
 from connected_registry.app.measures import Measures
 from connected_registry.app.operations import ReplicaOperations
 from connected_registry.app.store import Store
@@ -116,6 +118,14 @@ class Replica:
                 lambda: self.desired.sync.message_ttl,
             )
             self.methods = Methods(operations.table(), self.tasks)
+            bundles = Bundles(
+                store,
+                lambda: self.desired,
+                self._memory,
+                clock=utc_now,
+                announce=self._announce,
+            )
+            self.local = LocalMethods(bundles.table(), self.tasks, self._invoke)
             self.housekeeping = Housekeeping(store)
             self.certificates = Certificates(
                 self.settings.tls,
@@ -176,7 +186,7 @@ class Replica:
 
     def control(self) -> Any:
         """The control socket's ASGI application."""
-        return create_control(self._invoke)
+        return create_control(self.local.invoke)
 
     def refuse_unguarded(self) -> None:
         """Raise `ConfigurationError` when nobody could come in, and no hub will change that."""
@@ -268,6 +278,13 @@ class Replica:
         desired = self.desired
         return Orders(desired.scope, desired.sync, desired.mode)
 
+    def _memory(self) -> Memory:
+        """What syncs remember. Reads the database where there is no parent."""
+        link = self._link
+        if link is not None:
+            return link.synchronizer.memory
+        return Memory(self.store.ledger, utc_now)
+
     def _explainer(self) -> Explainer:
         """Reads the database: call it in a thread."""
         link, store = self._link, self.store
@@ -275,7 +292,7 @@ class Replica:
             self.desired.scope,
             store.registry,
             store.ledger,
-            link.synchronizer.memory if link is not None else Memory(store.ledger, utc_now),
+            self._memory(),
             link.circumstances() if link is not None else Circumstances(),
         )
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from connected_registry import log
-from connected_registry.app.replica import Replica
-from connected_registry.cli.connection import Connection, connect_socket, explain_lock
+from connected_registry.cli.connection import Connection
 from connected_registry.cli.exits import Exit
 from connected_registry.cli.output import (
     human_bytes,
@@ -23,25 +19,7 @@ from connected_registry.cli.output import (
     short_digest,
 )
 from connected_registry.cli.progress import follow, view_for
-from connected_registry.errors import ConfigurationError, FolderInUse, ReplicaError
-from connected_registry.settings import Settings
-
-STARTING: Final = 10
-STARTING_PAUSE: Final = 0.3
-"""How often, and with what pause in seconds, a replica that starts or stops is asked again."""
-
-Ask = Callable[[Connection], Awaitable[Exit]]
-
-
-def settings_from(
-    data: Path | None = None,
-    listen: str | None = None,
-    twin: Path | None = None,
-    reported: Path | None = None,
-) -> Settings:
-    """The environment's settings with a command's options over them."""
-    given = {"data": data, "listen": listen, "twin": twin, "reported": reported}
-    return Settings.load(**{key: value for key, value in given.items() if value is not None})
+from connected_registry.cli.session import call, run, settings_from
 
 
 def serve(data: Path | None, listen: str | None, twin: Path | None, reported: Path | None) -> Exit:
@@ -53,54 +31,6 @@ def serve(data: Path | None, listen: str | None, twin: Path | None, reported: Pa
     os.umask(0o077)
     serving.run(lambda: serving.serve(settings))
     return Exit.OK
-
-
-@asynccontextmanager
-async def _connect(data: Path | None, twin: Path | None) -> AsyncIterator[Connection]:
-    settings = settings_from(data=data, twin=twin)
-    for patience in range(STARTING + 1):
-        async with connect_socket(settings.data) as running:
-            if running is not None:
-                if twin is not None:
-                    raise ConfigurationError(
-                        "--twin",
-                        str(twin),
-                        "a replica with a twin of its own runs on this data folder; leave it out",
-                    )
-                yield running
-                return
-        log.configure(form=settings.log_format, floor="Warning")  # the answer tells the rest
-        replica = Replica(settings)
-        try:
-            await replica.open()
-            break
-        except FolderInUse as error:
-            if patience == STARTING:
-                raise explain_lock(error) from error
-            await asyncio.sleep(STARTING_PAUSE)
-    try:
-        yield replica.methods
-    finally:
-        await replica.close()
-
-
-def _run(data: Path | None, twin: Path | None, ask: Ask) -> Exit:
-    async def connected() -> Exit:
-        async with _connect(data, twin) as connection:
-            return await ask(connection)
-
-    return asyncio.run(connected())
-
-
-async def _call(connection: Connection, name: str, payload: dict[str, Any]) -> dict[str, Any]:
-    status, body = await connection.invoke(name, payload)
-    if status == 400:
-        raise ConfigurationError(
-            str(body.get("key", name)), body.get("value"), str(body.get("error", "is wrong"))
-        )
-    if status >= 300:
-        raise ReplicaError(str(body.get("error", f"{name} answered {status}")))
-    return body
 
 
 def sync(
@@ -118,7 +48,7 @@ def sync(
         payload: dict[str, Any] = {"repositories": repositories, "resync": resync}
         status, body = await connection.invoke("syncNow", payload)
         if status not in (202, 409) or "correlationId" not in body:
-            body = await _call(connection, "syncNow", payload)
+            body = await call(connection, "syncNow", payload)
         if not wait:
             print_json(body) if json else print_line(body["correlationId"])
             return Exit.OK
@@ -132,7 +62,7 @@ def sync(
             return Exit.OK
         return Exit.OFFLINE if result.get("offline") else Exit.NO
 
-    return _run(data, twin, ask)
+    return run(data, twin, ask)
 
 
 def _print_sync(status: str, result: dict[str, Any]) -> None:
@@ -151,7 +81,7 @@ def plan(data: Path | None, twin: Path | None, repositories: list[str], *, json:
     """Print what a sync would do."""
 
     async def ask(connection: Connection) -> Exit:
-        started = await _call(connection, "planSync", {"repositories": repositories})
+        started = await call(connection, "planSync", {"repositories": repositories})
         task = await follow(connection, started["correlationId"], view_for(quiet=json))
         result = task.get("result") or {}
         if json:
@@ -164,7 +94,7 @@ def plan(data: Path | None, twin: Path | None, repositories: list[str], *, json:
             return Exit.OK
         return Exit.OFFLINE if result.get("offline") else Exit.NO
 
-    return _run(data, twin, ask)
+    return run(data, twin, ask)
 
 
 def _print_plan(result: dict[str, Any]) -> None:
@@ -192,14 +122,14 @@ def status(data: Path | None, twin: Path | None, *, json: bool) -> Exit:
     """Print the state of the site; exit code 1 unless it is known to be complete."""
 
     async def ask(connection: Connection) -> Exit:
-        body = await _call(connection, "getStatus", {})
+        body = await call(connection, "getStatus", {})
         if json:
             print_json(body)
         else:
             _print_status(body)
         return Exit.OK if body.get("inSync") == "true" else Exit.NO
 
-    return _run(data, twin, ask)
+    return run(data, twin, ask)
 
 
 def _complete(body: dict[str, Any]) -> str:
@@ -255,7 +185,7 @@ def images(data: Path | None, twin: Path | None, repository: str | None, *, json
         rows: list[dict[str, Any]] = []
         payload: dict[str, Any] = {"repository": repository} if repository else {}
         while True:
-            body = await _call(connection, "listImages", payload)
+            body = await call(connection, "listImages", payload)
             rows.extend(body["images"])
             if not body.get("continuationToken"):
                 break
@@ -278,7 +208,7 @@ def images(data: Path | None, twin: Path | None, repository: str | None, *, json
         )
         return Exit.OK
 
-    return _run(data, twin, ask)
+    return run(data, twin, ask)
 
 
 def uploads(data: Path | None, twin: Path | None, *, json: bool) -> Exit:
@@ -288,7 +218,7 @@ def uploads(data: Path | None, twin: Path | None, *, json: bool) -> Exit:
         rows: list[dict[str, Any]] = []
         after: int | None = 0
         while after is not None:
-            body = await _call(connection, "listUploads", {"after": after})
+            body = await call(connection, "listUploads", {"after": after})
             rows.extend(body["uploads"])
             after = body.get("next")
         if json:
@@ -297,7 +227,7 @@ def uploads(data: Path | None, twin: Path | None, *, json: bool) -> Exit:
             _print_uploads(rows)
         return Exit.NO if any(row["state"] == "failed" for row in rows) else Exit.OK
 
-    return _run(data, twin, ask)
+    return run(data, twin, ask)
 
 
 def _print_uploads(rows: list[dict[str, Any]]) -> None:
@@ -332,7 +262,7 @@ def check(
         payload: dict[str, Any] = {"images": wanted}
         if platform:
             payload["platform"] = platform
-        body = await _call(connection, "checkImages", payload)
+        body = await call(connection, "checkImages", payload)
         if json:
             print_json(body)
         else:
@@ -341,18 +271,18 @@ def check(
                 print_line(f"{row['image']}: {verdict}")
         return Exit.OK if all(row["complete"] for row in body["images"]) else Exit.NO
 
-    return _run(data, twin, ask)
+    return run(data, twin, ask)
 
 
 def explain(data: Path | None, twin: Path | None, image: str, *, json: bool) -> Exit:
     """Print the one reason; exit code 1 unless the image is here and current."""
 
     async def ask(connection: Connection) -> Exit:
-        body = await _call(connection, "explain", {"image": image})
+        body = await call(connection, "explain", {"image": image})
         if json:
             print_json(body)
         else:
             print_line(f"{body['image']}: {body['reason']}: {body['detail']}")
         return Exit.OK if body.get("current") else Exit.NO
 
-    return _run(data, twin, ask)
+    return run(data, twin, ask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from connected_registry.errors import (
+    BundleInvalid,
     ConfigurationError,
     FolderInUse,
     ParentError,
@@ -29,6 +30,8 @@ def exit_for(error: ReplicaError) -> Exit:
     """The exit code for an error that ended a command."""
     if isinstance(error, ConfigurationError):
         return Exit.USAGE
+    if isinstance(error, BundleInvalid):
+        return Exit.NO
     if isinstance(error, ParentError):
         return Exit.OFFLINE
     if isinstance(error, FolderInUse):

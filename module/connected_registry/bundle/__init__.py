@@ -1,0 +1,1 @@
+"""Air-gap bundles: images carried to a site by hand, under the same rules as by the link."""
