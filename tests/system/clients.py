@@ -78,14 +78,23 @@ class ContainerTools:
         """Run buildah on the same storage: what it builds, podman has."""
         return self._with_storage("buildah", arguments)
 
+    def logs(self, container: str) -> str:
+        """What a container said on both of its outputs."""
+        script = 'exec "$0" "$@" 2>&1'
+        podman = [require_program("podman"), *self._storage(), "logs", container]
+        return run(["sh", "-c", script, *podman], environment=self._environment)
+
     def _with_storage(self, program: str, arguments: tuple[str, ...]) -> str:
+        command = [require_program(program), *self._storage(), *arguments]
+        return run(command, environment=self._environment)
+
+    def _storage(self) -> list[str]:
         # vfs needs no overlay file system, which a machine that is itself a container may lack.
-        storage = [
+        return [
             f"--root={self._folder / 'storage'}",
             f"--runroot={self._folder / 'run'}",
             "--storage-driver=vfs",
         ]
-        return run([require_program(program), *storage, *arguments], environment=self._environment)
 
     def build_busybox(self, image: str, greeting: str) -> None:
         """Build ``image`` from Debian's static busybox and push it; it prints ``greeting``."""

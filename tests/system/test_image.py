@@ -81,7 +81,7 @@ def healthy(tools: ContainerTools, container: str) -> bool:
         tools.podman("healthcheck", "run", container)
     except AssertionError:
         state = tools.podman("inspect", "--format={{.State.Running}}", container)
-        assert state == "true", tools.podman("logs", container)
+        assert state == "true", f"it ended: {tools.logs(container)}"
         return False
     return True
 
