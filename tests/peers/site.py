@@ -20,6 +20,7 @@ from typing import Any, Self
 from connected_registry.errors import NameUnknown
 from connected_registry.oci.digest import Digest
 from connected_registry.oci.reference import RepositoryName, Tag
+from connected_registry.parent.admission import Room
 from connected_registry.parent.client import Limits, ParentAddress, ParentClient
 from connected_registry.parent.occasion import Trigger
 from connected_registry.parent.plan import Plan
@@ -69,6 +70,7 @@ class Site:
         *,
         mode: Mode = Mode.READ_ONLY,
         limits: Limits = HASTY,
+        room: Room | None = None,
     ) -> None:
         self.path = folder
         self.parent = parent
@@ -76,6 +78,7 @@ class Site:
         self.policy = policy or SyncPolicy()
         self.mode = mode
         self.limits = limits
+        self.room = room
         self.clock = Clock()
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._stack = AsyncExitStack()
@@ -107,6 +110,7 @@ class Site:
             clock=self.clock,
             announce=lambda event, facts: self.events.append((event, facts)),
             sleep=lambda _seconds: asyncio.sleep(0.01),
+            room=self.room,
         )
         stack.push_async_callback(self.synchronizer.close)
         self.uplink = Uplink(

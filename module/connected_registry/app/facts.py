@@ -45,6 +45,7 @@ class Sources:
     login_server: Callable[[], LoginServer | None]
     last_activity: Callable[[], datetime | None]
     clock: Callable[[], datetime]
+    upkeep: Callable[[], Iterable[StatusDetail]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,15 +194,7 @@ def _details(sources: Sources, link: Link | None) -> Iterable[StatusDetail]:
                 description=job.error or "failed",
                 timestamp=job.since,
             )
-    reserve = sources.desired().storage.reserve_bytes
-    free = sources.store.folder.free_bytes()
-    if free < reserve:
-        yield StatusDetail(
-            type="Disk",
-            code="DiskError",
-            description=f"{free} bytes are free and {reserve} are to be kept in reserve",
-            timestamp=sources.clock(),
-        )
+    yield from sources.upkeep()
 
 
 def _upload_details(link: Link | None, stored: _Stored, now: datetime) -> Iterable[StatusDetail]:

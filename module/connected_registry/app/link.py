@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from connected_registry import __version__
 from connected_registry.app.store import Store
 from connected_registry.edge.twin import Desired
+from connected_registry.parent.admission import Room
 from connected_registry.parent.client import Credentials, ParentAddress, ParentClient
 from connected_registry.parent.explain import Circumstances
 from connected_registry.parent.scheduler import Scheduler
@@ -65,6 +66,7 @@ class Link:
         clock: Callable[[], datetime],
         announce: Callable[[str, dict[str, Any]], None],
         site: str,
+        room: Room,
     ) -> None:
         """``site``: the name of this replica in tags that a conflict leaves behind."""
         self.choice = choice
@@ -80,6 +82,7 @@ class Link:
             orders=orders,
             clock=clock,
             announce=announce,
+            room=room,
         )
         self.scheduler = Scheduler(self.synchronizer, store.ledger, orders=orders, clock=clock)
         self.uplink = Uplink(
@@ -94,6 +97,11 @@ class Link:
             clock=clock,
             announce=announce,
         )
+
+    @property
+    def client(self) -> ParentClient:
+        """For what is fetched beside the sync."""
+        return self._client
 
     @property
     def bytes_received(self) -> int:

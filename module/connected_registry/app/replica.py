@@ -23,6 +23,7 @@ from connected_registry.app.measures import Measures
 from connected_registry.app.operations import ReplicaOperations
 from connected_registry.app.store import Store
 from connected_registry.app.telemetry import SiteEvents, sync_event
+from connected_registry.app.upkeep import Upkeep
 from connected_registry.edge.acknowledgement import ACCEPTED, Outcome
 from connected_registry.edge.configuration import Configuration
 from connected_registry.edge.hub import HubClient
@@ -34,6 +35,7 @@ from connected_registry.edge.reported import Facts, LoginServer
 from connected_registry.edge.route import HubRoute
 from connected_registry.edge.standalone import ReportedFile, TwinFile, read_document
 from connected_registry.edge.tasks import Tasks
+from connected_registry.edge.telemetry import Event
 from connected_registry.edge.twin import MODEL_ID, Desired
 from connected_registry.endpoint.access import Access
 from connected_registry.endpoint.control import create_control
@@ -117,7 +119,16 @@ class Replica:
                 self.reporter.status,
                 lambda: self.desired.sync.message_ttl,
             )
-            self.methods = Methods(operations.table(), self.tasks)
+            self.upkeep = Upkeep(
+                store,
+                lambda: self._link,
+                lambda: self.desired,
+                clock=utc_now,
+                tell=self._tell,
+                announce=self._announce,
+                changed=self._content_changed,
+            )
+            self.methods = Methods(self.upkeep.operations(operations.table()), self.tasks)
             bundles = Bundles(
                 store,
                 lambda: self.desired,
@@ -199,6 +210,9 @@ class Replica:
         supervisor.start("sync", lambda: self._keep_linked(lambda link: link.scheduler.run()))
         supervisor.start("uplink", lambda: self._keep_linked(lambda link: link.uplink.run()))
         supervisor.start("housekeeping", self.housekeeping.run)
+        supervisor.start("collection", self.upkeep.collect)
+        supervisor.start("verification", self.upkeep.verify)
+        supervisor.start("storage", self.upkeep.watch)
         if self.certificates.context is not None:
             supervisor.start("certificates", self.certificates.run)
         if self._twin_file is not None:
@@ -257,6 +271,7 @@ class Replica:
                     clock=utc_now,
                     announce=self._announce,
                     site=self.site,
+                    room=self.upkeep.storing,
                 )
         before, self._desired = self._desired, desired
         # Whatever was accepted for the parent goes up, also from a replica that takes no more.
@@ -326,8 +341,19 @@ class Replica:
         if self._hub is not None and (told := sync_event(event, facts, last)) is not None:
             self.events.synced(told)
 
+    def _tell(self, event: Event) -> None:
+        """An event of the storage."""
+        self.reporter.touch()
+        if self._hub is not None:
+            self.events.happened(event)
+
+    def _content_changed(self) -> None:
+        self.reporter.touch()
+        self.housekeeping.content_changed()
+
     def _used(self, pull: Pull) -> None:
         self._last_activity = utc_now()
+        self.upkeep.pulled(pull)
         self.measures.pulled(pull)
         if self._hub is not None:
             self.events.pulled(pull)
@@ -362,6 +388,7 @@ class Replica:
                 jobs=lambda: self._jobs,
                 login_server=self._login_server,
                 last_activity=lambda: self._last_activity,
+                upkeep=self.upkeep.details,
                 clock=utc_now,
             )
         )

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from connected_registry.errors import (
     DiskFull,
+    NoRoom,
     ParentError,
     ParentNotFound,
     ParentOffline,
     ParentThrottled,
     RegistryError,
     StorageError,
+    SyncStopped,
 )
+from connected_registry.parent.admission import Admission, Room
 from connected_registry.parent.plan import Plan, PlannedImage, TagNote, TagReason
 from connected_registry.parent.result import ImageFailure
 from connected_registry.parent.together import first_of, together
@@ -60,6 +63,7 @@ class Carrier:
         concurrency: int,
         clock: Callable[[], datetime],
         announce: Announce,
+        room: Room,
     ) -> None:
         self._client = client
         self._registry = registry
@@ -70,13 +74,15 @@ class Carrier:
         self._concurrency = concurrency
         self._clock = clock
         self._announce = announce
+        self._admission = Admission(room, blobs)
         self.carried = Carried()
 
     async def carry(self, plan: Plan) -> None:
         """Do all of it.
 
         Failures of single images are noted in ``carried``. Raises `ParentOffline` and
-        `ParentThrottled` when the parent is gone for all, `SyncStopped`, and `DiskFull`.
+        `ParentThrottled` when the parent is gone for all, `SyncStopped` (also at the end, where
+        there was no room for an image), and `DiskFull`.
         """
         waiting = deque(plan.images)
 
@@ -93,20 +99,23 @@ class Carrier:
         self._tracker.phase = "removing"
         for note in plan.removals:
             await self._remove(note)
+        if self._admission.refused:
+            raise SyncStopped("disk")
 
     async def _image(self, image: PlannedImage) -> None:
         name = str(image)
         self._tracker.begin(name)
         done = False
         try:
-            await together(
-                (
-                    self._fetcher.fetch(image.repository, blob.digest, blob.size)
-                    for blob in image.blobs
-                ),
-                limit=self._concurrency,
-            )
-            await asyncio.to_thread(self._commit, image)
+            async with self._admission.admit(image):
+                await together(
+                    (
+                        self._fetcher.fetch(image.repository, blob.digest, blob.size)
+                        for blob in image.blobs
+                    ),
+                    limit=self._concurrency,
+                )
+                await asyncio.to_thread(self._commit, image)
             done = True
         except ParentNotFound as error:
             await self._fail(image, "moved at the parent", error)
@@ -121,6 +130,8 @@ class Carrier:
         except DiskFull as error:
             await self._fail(image, "disk", error)
             raise
+        except NoRoom as error:
+            await self._fail(image, "disk", error)
         except (StorageError, RegistryError) as error:
             await self._fail(image, "invalid", error)
         finally:

@@ -70,7 +70,7 @@ class SyncResult:
     held_back: int = 0
     failures: tuple[ImageFailure, ...] = ()
     stopped: str | None = None
-    """window, budget, paused, cancelled, or superseded by new orders."""
+    """window, budget, disk, paused, cancelled, or superseded by new orders."""
     error: str | None = None
     """The sentence of what ended the whole run; None when it came to its end."""
     error_kind: str | None = None

@@ -18,6 +18,7 @@ from connected_registry.errors import (
     StorageError,
     SyncStopped,
 )
+from connected_registry.parent.admission import Plenty, Room
 from connected_registry.parent.books import Books, fingerprint
 from connected_registry.parent.carry import Carried, Carrier
 from connected_registry.parent.fetch import Fetcher
@@ -84,8 +85,10 @@ class Synchronizer:
         clock: Callable[[], datetime],
         announce: Announce = _say_nothing,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        room: Room | None = None,
     ) -> None:
         self._client = client
+        self._room = room or Plenty()
         self._registry = registry
         self._blobs = blobs
         self._ledger = ledger
@@ -303,6 +306,7 @@ class Synchronizer:
             concurrency=orders.policy.concurrency,
             clock=self._clock,
             announce=self._told,
+            room=self._room,
         )
         begun.carried, begun.fetcher = carrier.carried, fetcher
         await carrier.carry(plan)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -128,9 +128,13 @@ class Space:
             self._for_pushes(),
         )
 
-    def admit_push(self, size: int = 0) -> None:
-        """Raise `InsufficientStorage` unless ``size`` more bytes may be pushed."""
+    def admit_push(self, size: int = 0, staged: int = 0) -> None:
+        """Raise `InsufficientStorage` unless ``size`` more bytes may be pushed.
+
+        ``staged`` are those of the same push that are on the disk and not yet counted as used.
+        """
         room = self.look()
+        room = replace(room, used=room.used + staged)
         if room.left <= max(size, 0):
             raise InsufficientStorage(
                 f"no room for this push: {max(room.left, 0)} bytes are left to be used here; "

@@ -78,6 +78,10 @@ class Upload:
             self.descriptor = None
 
 
+def _admit_all(_size: int, _staged: int) -> None:
+    """There is room."""
+
+
 class Uploads:
     """All sessions of the folder."""
 
@@ -93,6 +97,8 @@ class Uploads:
         self._database = database
         self._blobs = blobs
         self._clock = clock
+        self.admit: Callable[[int, int], None] = _admit_all
+        """Raises where there is no room for so many bytes beside those of the session."""
         self._lock = threading.Lock()
         self._active: dict[UUID, Upload] = {}
         self._finished: OrderedDict[UUID, Upload] = OrderedDict()
@@ -105,6 +111,7 @@ class Uploads:
         """
         if algorithm is not None and algorithm not in ENCODED:
             raise DigestInvalid("unsupported digest algorithm", {"algorithm": algorithm[:50]})
+        self.admit(0, 0)
         upload = self._upload(uuid4(), repository, owner, algorithm)
         with disk.disk_errors("cannot begin an upload"):
             upload.descriptor = disk.create(upload.path)
@@ -273,6 +280,7 @@ class Uploads:
             raise BlobUploadInvalid("this upload has all its bytes; only its end may be repeated")
         running = self._running(upload, upload.algorithm)
         view = memoryview(chunk).cast("B")
+        self.admit(len(view), upload.offset)
         with disk.disk_errors("cannot store the upload"):
             try:
                 disk.write_all(descriptor, view, upload.offset)
