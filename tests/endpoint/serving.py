@@ -17,10 +17,14 @@ import uvicorn
 from connected_registry.endpoint.access import Access, AccessRules
 from connected_registry.endpoint.connection_h11 import H11Connection
 from connected_registry.endpoint.dispatch import create_endpoint
+from connected_registry.endpoint.freshness import Freshness
 from connected_registry.endpoint.origin import Origins
+from connected_registry.endpoint.page.facts import SiteFacts
+from connected_registry.endpoint.page.site import StatusPage
 from connected_registry.endpoint.server import serve_config
 from connected_registry.endpoint.services import EndpointServices, Pull
 from connected_registry.policy.mode import Mode
+from endpoint import sites
 from storage.store import Store, open_store
 
 KEY = bytes(range(32))
@@ -36,6 +40,19 @@ class Site:
     mode: Mode = Mode.READ_WRITE
     health: dict[str, Any] = field(default_factory=lambda: {"healthy": True, "jobs": {}})
     pulls: list[Pull] = field(default_factory=list)
+    facts: SiteFacts = sites.EMPTY
+    calls: list[str] = field(default_factory=list)
+    """Direct methods that the status page called."""
+    method_answer: tuple[int, dict[str, Any]] = (200, {})
+
+    async def gather(self) -> SiteFacts:
+        """What the status page shows."""
+        return self.facts
+
+    async def invoke(self, name: str, _: Any) -> tuple[int, dict[str, Any]]:
+        """Stand in for the direct methods."""
+        self.calls.append(name)
+        return self.method_answer
 
     @property
     def address(self) -> str:
@@ -75,6 +92,7 @@ def serve(
     trusted_proxies: tuple[str, ...] = (),
     sparse_pushes: bool = False,
     h11: bool = False,
+    freshness: Freshness | None = None,
 ) -> Iterator[Site]:
     """Serve a new store in ``folder``; open to everyone unless ``rules`` say otherwise."""
     with open_store(folder) as store, bound() as listener:
@@ -91,6 +109,15 @@ def serve(
             health=lambda: site.health,
             usage=site.pulls.append,
             sparse_pushes=sparse_pushes,
+            freshness=freshness,
+            page=StatusPage(
+                site.gather,
+                site.invoke,
+                key=KEY,
+                audience="test-site",
+                clock=store.clock,
+                fresh_for=0,
+            ),
         )
         config = serve_config(create_endpoint(services))
         if h11:

@@ -15,7 +15,7 @@ EVERYTHING = ["/v2/", f"/v2/{REPOSITORY}/manifests/1.0", f"/v2/{REPOSITORY}/tags
 @pytest.mark.parametrize(
     "address",
     [
-        "/",
+        "/nothing",
         "/v2/x",
         "/v2/A/manifests/1",
         f"/v2/{REPOSITORY}/manifests/gone",

@@ -53,7 +53,9 @@ def test_pages_lead_through_all_tags(site: Site, client: httpx.Client, size: int
 
 
 @given(last=st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,5}", fullmatch=True))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_listing_goes_on_after_any_tag(site: Site, client: httpx.Client, last: str) -> None:
     """Also after one that was never there."""
     site.store.push(image(b"layer"), *NAMES)

@@ -60,6 +60,15 @@ ROLES = {
 }
 """What each caller may do where."""
 
+PAGE = {
+    Resource.PAGE,
+    Resource.PAGE_SIGN_IN,
+    Resource.PAGE_SIGN_OUT,
+    Resource.PAGE_DEED,
+    Resource.PAGE_FILE,
+}
+"""Browsers show cookies, so these look at the caller themselves: see test_page_access.py."""
+
 WITHOUT_REPOSITORY = {
     Resource.VERSION,
     Resource.CATALOG,
@@ -67,6 +76,7 @@ WITHOUT_REPOSITORY = {
     Resource.TOKEN,
     Resource.EXCHANGE,
     Resource.HEALTH,
+    *PAGE,
 }
 
 
@@ -190,7 +200,7 @@ def test_no_route_is_without_a_need() -> None:
         if route.need in (Gate.NOTHING, Gate.ANYONE)
     }
 
-    assert free == {Resource.TOKEN, Resource.EXCHANGE, Resource.HEALTH}
+    assert free == {Resource.TOKEN, Resource.EXCHANGE, Resource.HEALTH, *PAGE}
     for resource, methods in ROUTES.items():
         for route in methods.values():
             assert isinstance(route.need, Gate) is (resource in WITHOUT_REPOSITORY)

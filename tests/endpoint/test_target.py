@@ -52,6 +52,15 @@ def test_names_made_of_the_words_of_the_protocol_are_read_from_the_right(
     assert expected == {path: parse_target(path.encode()) for path in expected}
 
 
+def test_the_status_page_is_beside_everything_that_a_repository_can_be_called() -> None:
+    """No name begins with an underscore, and the API keeps its own roots."""
+    assert parse_target(b"/") == Target(Resource.PAGE)
+    assert parse_target(b"/_/sign-in") == Target(Resource.PAGE_SIGN_IN)
+    assert parse_target(b"/_/sign-out") == Target(Resource.PAGE_SIGN_OUT)
+    assert parse_target(b"/_/do/sync") == Target(Resource.PAGE_DEED, part="sync")
+    assert parse_target(b"/_/static/page.css") == Target(Resource.PAGE_FILE, part="page.css")
+
+
 @given(NAMES, TAGS)
 def test_percent_encoding_is_undone_once(name: RepositoryName, tag: Tag) -> None:
     """An encoded path names what the plain one does; one encoded twice names nothing."""
@@ -96,7 +105,12 @@ def test_fixed_addresses(path: str, resource: Resource) -> None:
 @pytest.mark.parametrize(
     ("path", "error"),
     [
-        ("/", AddressUnknown),
+        ("/_", AddressUnknown),
+        ("/_/", AddressUnknown),
+        ("/_/static/", AddressUnknown),
+        ("/_/static/../page.css", AddressUnknown),
+        ("/_/static/%2e%2e%2fpage.css", AddressUnknown),
+        ("/_/do/SYNC", AddressUnknown),
         ("/V2/", AddressUnknown),
         ("//v2//", AddressUnknown),
         ("/v2//", AddressUnknown),

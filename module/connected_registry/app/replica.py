@@ -16,13 +16,16 @@ from connected_registry.app.access import access_rules, refuse_unguarded
 from connected_registry.app.bundles import Bundles
 from connected_registry.app.certificates import Certificates
 from connected_registry.app.facts import Sources, gather
+from connected_registry.app.freshness import TagsOfParent
 from connected_registry.app.housekeeping import Housekeeping
 from connected_registry.app.link import Link, ParentChoice
 from connected_registry.app.local import LocalMethods
 from connected_registry.app.measures import Measures
 from connected_registry.app.operations import ReplicaOperations
+from connected_registry.app.page import site_facts
 from connected_registry.app.store import Store
 from connected_registry.app.telemetry import SiteEvents, sync_event
+from connected_registry.app.traffic import Traffic
 from connected_registry.app.upkeep import Upkeep
 from connected_registry.edge.acknowledgement import ACCEPTED, Outcome
 from connected_registry.edge.configuration import Configuration
@@ -42,6 +45,8 @@ from connected_registry.endpoint.control import create_control
 from connected_registry.endpoint.dispatch import create_endpoint
 from connected_registry.endpoint.exposition import create_exposition
 from connected_registry.endpoint.origin import Origins
+from connected_registry.endpoint.page.facts import SiteFacts
+from connected_registry.endpoint.page.site import StatusPage
 from connected_registry.endpoint.services import EndpointServices, Pull
 from connected_registry.errors import ConfigurationError
 from connected_registry.metrics import CONTENT_TYPE, Metrics, edge_labels
@@ -96,11 +101,16 @@ class Replica:
             store = await asyncio.to_thread(Store, self.settings.data, clock=utc_now)
             opening.push_async_callback(asyncio.to_thread, store.close)
             self.store = store
+            key = await asyncio.to_thread(store.signing_key)
+            audience = await asyncio.to_thread(store.identity)
             self.access = Access(
                 access_rules(Desired(), self.settings.listen_address),
-                key=await asyncio.to_thread(store.signing_key),
-                audience=await asyncio.to_thread(store.identity),
+                key=key,
+                audience=audience,
                 clock=utc_now,
+            )
+            self.page = StatusPage(
+                self._site, self._invoke, key=key, audience=audience, clock=utc_now
             )
             self.tasks = await opening.enter_async_context(Tasks(clock=utc_now))
             opening.push_async_callback(self._hang_up)
@@ -158,6 +168,11 @@ class Replica:
                     model_id=MODEL_ID,
                     route=self._route,
                 )
+            self.traffic = await asyncio.to_thread(
+                Traffic, store.ledger, self._bytes_from_parent, utc_now
+            )
+            opening.push_async_callback(self.traffic.save)
+            self._tags_of_parent = TagsOfParent(store.ledger, lambda: self._link)
             await self._configure()
             self._opened = opening.pop_all()
 
@@ -187,6 +202,8 @@ class Replica:
             mode=lambda: self.desired.mode,
             health=self._health,
             usage=self._used,
+            freshness=self._tags_of_parent,
+            page=self.page,
             sparse_pushes=self.settings.sparse_pushes == "accept",
         )
         return create_endpoint(services)
@@ -213,6 +230,7 @@ class Replica:
         supervisor.start("collection", self.upkeep.collect)
         supervisor.start("verification", self.upkeep.verify)
         supervisor.start("storage", self.upkeep.watch)
+        supervisor.start("traffic", self.traffic.run)
         if self.certificates.context is not None:
             supervisor.start("certificates", self.certificates.run)
         if self._twin_file is not None:
@@ -333,6 +351,7 @@ class Replica:
             # Emptied in place: an acknowledgement on its way may hold the same mapping.
             self._under_way.clear()
             self.configuration.progress({})
+        self._tags_of_parent.forget()
         if event in {"imageAvailable", "imageRemoved"}:
             self.housekeeping.content_changed()
         if event in {"syncCompleted", "syncFailed"} and self._link is not None:
@@ -354,6 +373,7 @@ class Replica:
     def _used(self, pull: Pull) -> None:
         self._last_activity = utc_now()
         self.upkeep.pulled(pull)
+        self.traffic.served(pull.bytes)
         self.measures.pulled(pull)
         if self._hub is not None:
             self.events.pulled(pull)
@@ -396,6 +416,17 @@ class Replica:
             description = "; ".join(detail.description for detail in facts.status_details)
             self.events.state(facts.connection_state, description)
         return facts
+
+    async def _site(self) -> SiteFacts:
+        return await site_facts(
+            await self._facts(),
+            store=self.store,
+            link=self._link,
+            desired=self.desired,
+            traffic=self.traffic,
+            actions=self.methods.available,
+            now=utc_now(),
+        )
 
     @property
     def _jobs(self) -> tuple[JobStatus, ...]:

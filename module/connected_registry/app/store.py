@@ -17,6 +17,7 @@ from connected_registry.storage.folder import DataFolder
 from connected_registry.storage.layout import Layout
 from connected_registry.storage.ledger import Ledger
 from connected_registry.storage.outgoing import Outgoing
+from connected_registry.storage.overview import Overview
 from connected_registry.storage.registry import Registry
 from connected_registry.storage.uploads import Uploads
 
@@ -44,6 +45,7 @@ class Store:
             self.uploads = Uploads(self.folder, self.database, self.blobs, clock=clock)
             opened.callback(self.uploads.close)
             self.ledger = Ledger(self.database)
+            self.overview = Overview(self.database, self.ledger)
             self.layout = Layout(self.folder, self.database)
             self.blobs.recover()
             self.uploads.recover()

@@ -194,6 +194,15 @@ class Methods:
         self._tasks = tasks
         self._answer_within = answer_within
 
+    @property
+    def available(self) -> frozenset[str]:
+        """Names of the methods that are in this release."""
+        return frozenset(
+            method.name
+            for method in METHODS.values()
+            if getattr(self._operations, method.operation, self) is not None
+        )
+
     async def invoke(
         self, name: str, payload: Any = None, *, max_answer: int | None = None
     ) -> tuple[int, Answer]:

@@ -12,7 +12,7 @@ import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,7 +21,7 @@ from connected_registry.endpoint.authorization import (
     authorization_header,
     parse_authorization,
 )
-from connected_registry.endpoint.bearer import WORDS, Grants, TokenSigner
+from connected_registry.endpoint.bearer import WORDS, Claims, Grants, TokenSigner
 from connected_registry.endpoint.throttle import Throttle
 from connected_registry.errors import Denied, ScopeInsufficient, TokenInvalid, Unauthorized
 from connected_registry.oci.challenge import TokenScope
@@ -198,6 +198,22 @@ class Access:
             principal.name, signed_in.credential, Grants.of(wanted, principal.permissions)
         )
 
+    def holder(self, claims: Claims) -> SignedIn:
+        """Whoever a genuine token names, with the rights it has now.
+
+        Raises `TokenInvalid` where the owner is gone or disabled, or the password was withdrawn.
+        """
+        token, permissions = self._accounts.get(claims.subject, (None, Permissions()))
+        for password in token.passwords if token is not None else ():
+            if (
+                token is not None
+                and hmac.compare_digest(self._credential(password), claims.credential)
+                and self._usable(token, password)
+            ):
+                expires = min(claims.expires, password.expiry or claims.expires)
+                return SignedIn(Principal(token.name, permissions), claims.credential, expires)
+        raise TokenInvalid("the token's owner or password has been withdrawn")
+
     def authorise(self, principal: Principal, action: Action, repository: str) -> None:
         """Raises `Unauthorized` or `Denied` unless ``principal`` may do ``action``."""
         if principal.may(action, repository):
@@ -240,17 +256,8 @@ class Access:
                 raise TokenInvalid("anonymous access has been switched off")
             principal = self._anonymous(identified=True, grants=claims.grants)
             return SignedIn(principal, "", claims.expires)
-        token, permissions = self._accounts.get(claims.subject, (None, Permissions()))
-        for password in token.passwords if token is not None else ():
-            if (
-                token is not None
-                and hmac.compare_digest(self._credential(password), claims.credential)
-                and self._usable(token, password)
-            ):
-                expires = min(claims.expires, password.expiry or claims.expires)
-                principal = Principal(token.name, permissions, claims.grants)
-                return SignedIn(principal, claims.credential, expires)
-        raise TokenInvalid("the token's owner or password has been withdrawn")
+        found = self.holder(claims)
+        return replace(found, principal=replace(found.principal, grants=claims.grants))
 
     def _usable(self, token: ClientToken, password: Password) -> bool:
         return token.status is Status.ENABLED and (

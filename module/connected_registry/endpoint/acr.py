@@ -7,13 +7,14 @@ cost it one request a tag.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from starlette.responses import Response
 
 from connected_registry.endpoint.answer import answer_json
+from connected_registry.endpoint.freshness import TagFreshness
 from connected_registry.endpoint.services import Call
 from connected_registry.errors import ManifestUnknown, RequestInvalid
 from connected_registry.oci.digest import Digest
@@ -73,7 +74,8 @@ async def list_tags(call: Call) -> Response:
         tags = [tag for tag in await _every_tag(call) if wanted in (None, tag.digest)]
         page = _cut(_sorted(tags, order, lambda tag: tag.updated_at), last, limit, _tag_name)
     link = call.link(f"/acr/v1/{call.repository}/_tags", page.next, limit)
-    tags_shown = [_tag(call, tag) for tag in page.items]
+    known = await asyncio.to_thread(_freshness, call)
+    tags_shown = [_tag(call, tag, known) for tag in page.items]
     return answer_json({**_head(call), "tags": tags_shown}, headers=link)
 
 
@@ -81,7 +83,8 @@ async def get_tag(call: Call) -> Response:
     """One tag. Raises `ManifestUnknown`."""
     for tag in await _every_tag(call):
         if tag.name == call.reference:
-            return answer_json({**_head(call), "tag": _tag(call, tag)})
+            known = await asyncio.to_thread(_freshness, call)
+            return answer_json({**_head(call), "tag": _tag(call, tag, known)})
     raise ManifestUnknown(detail={"name": call.repository, "tag": call.reference})
 
 
@@ -164,7 +167,22 @@ def _attributes(call: Call) -> dict[str, bool]:
     }
 
 
-def _tag(call: Call, tag: TagDetails) -> dict[str, Any]:
+def _freshness(call: Call) -> Mapping[str, TagFreshness]:
+    source = call.services.freshness
+    return source.listing(call.repository) if source is not None else {}
+
+
+def _tag(call: Call, tag: TagDetails, known: Mapping[str, TagFreshness]) -> dict[str, Any]:
+    shown = _plain_tag(call, tag)
+    fresh = known.get(tag.name)
+    if fresh is not None:
+        # Ours, not Azure's: whether the parent's tag named the same when it was last asked.
+        shown["inSync"] = fresh.in_sync
+        shown["confirmedTime"] = _time(fresh.confirmed_at)
+    return shown
+
+
+def _plain_tag(call: Call, tag: TagDetails) -> dict[str, Any]:
     return {
         "name": tag.name,
         "digest": tag.digest,

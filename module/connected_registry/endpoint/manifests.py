@@ -8,6 +8,7 @@ from typing import Final
 from starlette.responses import Response
 
 from connected_registry.endpoint.answer import entity_tag, is_known
+from connected_registry.endpoint.freshness import freshness_headers
 from connected_registry.endpoint.services import Call, Pull
 from connected_registry.errors import AddressTooLong, ManifestInvalid, ManifestTooLarge
 from connected_registry.oci.digest import Digest
@@ -29,6 +30,7 @@ async def get_manifest(call: Call) -> Response:
         "ETag": entity_tag(manifest.digest),
         "Content-Type": manifest.media_type,
     }
+    headers |= await freshness_headers(call.services.freshness, call.repository, call.reference)
     if is_known(call.header("if-none-match"), manifest.digest):
         return Response(status_code=304, headers=headers)
     if call.services.usage is not None and not call.is_head:

@@ -57,6 +57,11 @@ class Origins:
         self._login_server = login_server.lower() if login_server else None
         self._trusted = tuple(_network(text) for text in trusted_proxies)
 
+    @property
+    def restricted(self) -> bool:
+        """Whether only the login server's name is answered to."""
+        return self._login_server is not None
+
     def of(self, scope: Scope, *, any_host: bool = False) -> Origin:
         """Raises `RequestInvalid` for a missing, repeated or malformed host.
 

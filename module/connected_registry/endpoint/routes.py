@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from starlette.responses import Response
 
 from connected_registry.endpoint import acr, blobs, health, listings, manifests, token, uploads
+from connected_registry.endpoint.page import handlers as page
 from connected_registry.endpoint.services import Call
 from connected_registry.endpoint.target import Resource
 from connected_registry.errors import Unsupported
@@ -83,6 +84,17 @@ ROUTES: Final[dict[Resource, dict[str, Route]]] = {
     Resource.ACR_MANIFESTS: {"GET": Route(acr.list_manifests, Action.METADATA_READ)},
     Resource.ACR_MANIFEST: {"GET": Route(acr.get_manifest, Action.METADATA_READ)},
     Resource.HEALTH: {"GET": Route(health.get_health, Gate.ANYONE)},
+    Resource.PAGE: {"GET": Route(page.get_status, Gate.NOTHING)},
+    Resource.PAGE_SIGN_IN: {
+        "GET": Route(page.get_sign_in, Gate.NOTHING),
+        "POST": Route(page.post_sign_in, Gate.NOTHING),
+    },
+    Resource.PAGE_SIGN_OUT: {"POST": Route(page.post_sign_out, Gate.NOTHING)},
+    Resource.PAGE_DEED: {
+        "GET": Route(page.get_deed, Gate.NOTHING),
+        "POST": Route(page.post_deed, Gate.NOTHING),
+    },
+    Resource.PAGE_FILE: {"GET": Route(page.get_file, Gate.NOTHING)},
 }
 
 

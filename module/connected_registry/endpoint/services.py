@@ -10,7 +10,9 @@ from starlette.requests import Request
 
 from connected_registry.endpoint.access import Access, Principal
 from connected_registry.endpoint.body import Body
+from connected_registry.endpoint.freshness import Freshness
 from connected_registry.endpoint.origin import Origin, Origins
+from connected_registry.endpoint.page.site import StatusPage
 from connected_registry.endpoint.query import Query
 from connected_registry.endpoint.target import Target
 from connected_registry.oci.digest import Digest
@@ -46,6 +48,9 @@ class EndpointServices:
     usage: Callable[[Pull], None] | None = None
     sparse_pushes: bool = False
     """Whether a pushed image may name blobs that were not pushed."""
+    freshness: Freshness | None = None
+    """Where clients are told how old what they pull is."""
+    page: StatusPage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from connected_registry.oci.reference import RepositoryName, Tag, parse_referenc
 MAX_ADDRESS: Final = 16 * 1024
 """Longest path with query, in bytes; longer gets 414."""
 
+_PART = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _AUTHORITY = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
@@ -50,6 +51,11 @@ class Resource(Enum):
     ACR_MANIFESTS = auto()
     ACR_MANIFEST = auto()
     HEALTH = auto()
+    PAGE = auto()
+    PAGE_SIGN_IN = auto()
+    PAGE_SIGN_OUT = auto()
+    PAGE_DEED = auto()
+    PAGE_FILE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,11 @@ class Target:
     repository: RepositoryName | None = None
     reference: Tag | Digest | None = None
     session: str | None = None
+    part: str | None = None
+    """Which deed or file of the status page."""
 
+
+_PARTS: Final = {"/_/do/": Resource.PAGE_DEED, "/_/static/": Resource.PAGE_FILE}
 
 _FIXED: Final = {
     "/v2": Target(Resource.VERSION),
@@ -72,6 +82,9 @@ _FIXED: Final = {
     "/oauth2/exchange": Target(Resource.EXCHANGE),
     "/acr/v1/_catalog": Target(Resource.ACR_CATALOG),
     "/healthz": Target(Resource.HEALTH),
+    "/": Target(Resource.PAGE),
+    "/_/sign-in": Target(Resource.PAGE_SIGN_IN),
+    "/_/sign-out": Target(Resource.PAGE_SIGN_OUT),
 }
 
 
@@ -94,6 +107,10 @@ def parse_target(raw_path: bytes) -> Target:
         return _parse_distribution(path.removeprefix("/v2/").split("/"))
     if path.startswith("/acr/v1/"):
         return _parse_acr(path.removeprefix("/acr/v1/").split("/"))
+    for prefix, resource in _PARTS.items():
+        part = path.removeprefix(prefix)
+        if part != path and _PART.fullmatch(part):
+            return Target(resource, part=part)
     raise AddressUnknown
 
 
