@@ -16,7 +16,7 @@ from connected_registry.policy.scope import RepositoryRule
 MAX_DEPTH: Final = 8
 
 
-class Unfit(Exception):  # noqa: N818 - a finding, not a fault
+class Unfit(Exception):
     """An image that does not go in; ``reason`` is a word, the text a sentence."""
 
     def __init__(self, reason: str, detail: str) -> None:
