@@ -274,7 +274,7 @@ class Exporter:
             raise BundleInvalid(f"the stored {file.digest} is damaged: {again}")
 
 
-class _Partly(Exception):  # noqa: N818 - a finding, not a fault
+class _Partly(Exception):
     """An image that cannot go along."""
 
     def __init__(self, refused: RefusedImage) -> None:
