@@ -30,7 +30,7 @@ Head = Callable[[Tag], Awaitable[Digest | None]]
 """The digest a listed tag names at the parent; None when it is gone."""
 
 
-class NoPlatform(Exception):  # noqa: N818 - a finding, not a fault
+class NoPlatform(Exception):
     """An index without any of the platforms that the rule wants."""
 
 
