@@ -132,7 +132,8 @@ def status(data: Path | None, twin: Path | None, *, json: bool) -> Exit:
     return run(data, twin, ask)
 
 
-def _complete(body: dict[str, Any]) -> str:
+def describe_site(body: dict[str, Any]) -> str:
+    """Whether the site is complete, in words."""
     missing = body.get("missing") or {}
     since = body.get("inSyncAsOf")
     if body.get("inSync") == "true":
@@ -154,7 +155,7 @@ def _print_status(body: dict[str, Any]) -> None:
         connection += f" since {parent['offlineSince']}"
     print_pairs(
         [
-            ("site", _complete(body)),
+            ("site", describe_site(body)),
             ("connection", connection),
             ("parent", parent.get("loginServer") or "none"),
             ("mode", (body.get("mode") or {}).get("value", "-")),

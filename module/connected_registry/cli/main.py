@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from connected_registry import __version__
-from connected_registry.cli import bundle, commands, token, upkeep
+from connected_registry.cli import bundle, commands, on_site, token, upkeep
 from connected_registry.cli.exits import Exit, exit_for
 from connected_registry.cli.output import print_error, print_line
 from connected_registry.errors import ReplicaError
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.add_typer(token.app, name="token")
 upkeep.register(app)
 app.add_typer(bundle.app, name="bundle")
+on_site.add_commands(app)
 
 Data = Annotated[
     Path | None,
