@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+
+import structlog
 
 from connected_registry.edge.reported import ConnectionState, SyncTrigger
 from connected_registry.edge.telemetry import (
@@ -22,12 +25,20 @@ from connected_registry.edge.telemetry import (
     Usage,
 )
 from connected_registry.endpoint.services import Pull
+from connected_registry.errors import StorageError
 from connected_registry.parent.result import SyncResult
 from connected_registry.policy.storage import Telemetry as TelemetryPolicy
 from connected_registry.storage.outbox import StoredEvent
 
+TRY_AGAIN: Final = 5.0
+"""Seconds before an event that could not be kept is tried again."""
+MAX_WAITING: Final = 1000
+"""Events held in memory while the disk takes none; the oldest go first."""
+
 LOOK_AGAIN: Final = 30.0
 """Seconds after which a changed interval is noticed at the latest."""
+
+_log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -118,7 +129,22 @@ class SiteEvents:
     async def _keep(self) -> None:
         while True:
             event = await self._waiting.get()
+            for _ in itertools.count():
+                if await self._kept(event):
+                    break
+                await asyncio.sleep(TRY_AGAIN)
+
+    async def _kept(self, event: StoredEvent) -> bool:
+        try:
             await self._emit(event)
+        except StorageError as error:
+            # A full disk delays events; those that no longer fit in memory are told here.
+            lost = max(0, self._waiting.qsize() - MAX_WAITING)
+            for _ in range(lost):
+                self._waiting.get_nowait()
+            _log.error("telemetry.not_kept", error=str(error), lost=lost)
+            return False
+        return True
 
     async def _sum_up(self) -> None:
         while True:

@@ -139,7 +139,7 @@ class Configuration:
             )
 
     def _refuse(self, error: TwinInvalid, version: int | None) -> None:
-        _log.warning("twin.refused", key=error.key, reason=str(error), version=version)
+        _log.warning("twin.refused", path=error.key, reason=str(error), version=version)
         self._tell(refuse(error, self._desired, version))
         self._advance(version)
 

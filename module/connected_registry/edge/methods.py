@@ -212,7 +212,7 @@ class Methods:
         """
         try:
             status, body = await self._answer(name, payload)
-            body = {"schemaVersion": SCHEMA_VERSION, **body}
+            body = {**body, "schemaVersion": SCHEMA_VERSION}
             # Written once here, so that a body that is no JSON is our fault and told as such.
             size = len(json.dumps(body, ensure_ascii=False, allow_nan=False).encode())
         except ReplicaError as error:
@@ -226,7 +226,8 @@ class Methods:
         if max_answer is not None and size > max_answer:
             status = 413
             body = {"error": f"the answer has {size} bytes of {max_answer}; ask for less"}
-        return status, {"schemaVersion": SCHEMA_VERSION, **body}
+        # Last, because getStatus has an acknowledgement of that name.
+        return status, {**body, "schemaVersion": SCHEMA_VERSION}
 
     async def _answer(self, name: str, payload: Any) -> tuple[int, Answer]:
         method = METHODS.get(name)
