@@ -16,7 +16,7 @@ README = (TOP / "README.md").read_text(encoding="utf-8")
 
 def test_commands_are_those_of_the_command_line() -> None:
     """Each command is listed with what it is for, and no other."""
-    listed = set(re.findall(r"^    connected-registry (\w+)", README, re.M))
+    listed = set(re.findall(r"^    connected-registry ([\w-]+)", README, re.M))
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     groups = {group.name for group in app.registered_groups}
 
