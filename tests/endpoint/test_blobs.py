@@ -8,6 +8,7 @@ from email import message_from_bytes
 import httpx
 import pytest
 
+from connected_registry.endpoint.memory import SMALL
 from connected_registry.oci.digest import Digest
 from endpoint.serving import Site
 from storage.store import OTHER, REPOSITORY, image
@@ -196,17 +197,36 @@ def test_a_damaged_file_is_no_answer_to_a_pull_and_no_excuse_to_a_push(
     site: Site, client: httpx.Client, known: bool
 ) -> None:
     """503 to who wants the bytes; 404 to who asks whether to send them, which mends it."""
-    digest = site.store.push_blob(CONTENT)
+    content = CONTENT + bytes(SMALL) if known else CONTENT
+    digest = site.store.push_blob(content)
     if known:
-        assert client.get(path(digest)).content == CONTENT
+        assert client.get(path(digest)).content == content
     os.truncate(site.store.blobs.path(digest), 100)
     answer = client.get(path(digest))
     assert answer.status_code == 503
     assert answer.json()["errors"][0]["code"] == "UNAVAILABLE"
     assert site.store.registry.take_suspects() == {digest}
     assert client.head(path(digest)).status_code == 404
-    site.store.push_blob(CONTENT)
+    site.store.push_blob(content)
+    assert client.get(path(digest)).content == content
+
+
+def test_a_small_blob_in_memory_outlives_its_file(site: Site, client: httpx.Client) -> None:
+    """Its bytes were checked when they were read; what became of the file harms no pull."""
+    digest = site.store.push_blob(CONTENT)
+    client.get(path(digest))
+    site.store.blobs.path(digest).write_bytes(bytes(len(CONTENT)))
+
     assert client.get(path(digest)).content == CONTENT
+
+
+def test_a_small_blob_is_checked_when_it_is_read(site: Site, client: httpx.Client) -> None:
+    """A file of the right size with other bytes is no answer."""
+    digest = site.store.push_blob(CONTENT)
+    site.store.blobs.path(digest).write_bytes(bytes(len(CONTENT)))
+
+    assert client.get(path(digest)).status_code == 503
+    assert site.store.registry.take_suspects() == {digest}
 
 
 def test_blob_pulls_are_counted_by_bytes_sent(site: Site, client: httpx.Client) -> None:

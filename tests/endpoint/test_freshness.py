@@ -25,6 +25,10 @@ KNOWN = {
 class Parent:
     """Knows `KNOWN`."""
 
+    def recall(self, repository: RepositoryName, tag: Tag) -> tuple[TagFreshness | None] | None:
+        """One tag, from memory."""
+        return (KNOWN.get(tag) if repository == REPOSITORY else None,)
+
     async def of(self, repository: RepositoryName, tag: Tag) -> TagFreshness | None:
         """One tag."""
         return KNOWN.get(tag) if repository == REPOSITORY else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -93,6 +94,14 @@ EVERYONE: Final = Principal(NOBODY, _EVERYTHING)
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """A caller who was checked before, and until when on the monotonic clock that counts."""
+
+    principal: Principal
+    until: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class SignedIn:
     """A checked user name and password: the caller, and which password it was."""
 
@@ -124,6 +133,8 @@ class Access:
         self._throttle = throttle or Throttle()
         self._checks = asyncio.Semaphore(_PARALLEL_CHECKS)
         self._remembered: OrderedDict[bytes, tuple[float, SignedIn]] = OrderedDict()
+        self.generation = 0
+        """Grows with each `configure`: what was decided before it counts no more."""
         self.configure(rules)
 
     def configure(self, rules: AccessRules) -> None:
@@ -136,6 +147,7 @@ class Access:
             password.hash for token in rules.tokens for password in token.passwords
         )
         self._remembered.clear()
+        self.generation += 1
 
     @property
     def is_open(self) -> bool:
@@ -162,6 +174,22 @@ class Access:
                 remembered = self._read_token(credentials.token)
             self._remember(seal, remembered)
         return remembered.principal
+
+    def recall(self, headers: Iterable[tuple[bytes, bytes]]) -> Recalled | None:
+        """What `authenticate` would answer without checking anything anew; else None.
+
+        Raises `RequestInvalid` as that does.
+        """
+        value = authorization_header(headers)
+        if self._rules.open:
+            return Recalled(EVERYONE)
+        if value is None:
+            return Recalled(self._anonymous(identified=False))
+        seal = hmac.digest(self._key, value, "sha256")
+        signed_in = self._recall(seal)
+        return (
+            None if signed_in is None else Recalled(signed_in.principal, self._remembered[seal][0])
+        )
 
     async def sign_in(self, username: str, password: str, source: str) -> SignedIn:
         """Check a password. The empty pair is nobody. Raises `Unauthorized`, `TooManyRequests`.

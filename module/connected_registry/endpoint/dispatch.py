@@ -13,16 +13,18 @@ from typing import Final
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from connected_registry.endpoint.access import Principal, needed
 from connected_registry.endpoint.answer import COMMON, answer_error, challenge
 from connected_registry.endpoint.body import Body
 from connected_registry.endpoint.origin import Origin
+from connected_registry.endpoint.prompt import Prompt
 from connected_registry.endpoint.query import Query
 from connected_registry.endpoint.routes import Gate, Route, find_route
 from connected_registry.endpoint.services import Call, EndpointServices
 from connected_registry.endpoint.target import Resource, Target, parse_target
+from connected_registry.endpoint.zero_copy import Senders
 from connected_registry.errors import (
     DiskFull,
     InsufficientStorage,
@@ -38,7 +40,7 @@ _EVENTS: Final = logging.getLogger(__name__)
 _log = structlog.stdlib.get_logger(__name__)
 
 
-def create_endpoint(services: EndpointServices) -> ASGIApp:
+def create_endpoint(services: EndpointServices) -> Endpoint:
     """The application."""
     return Endpoint(services)
 
@@ -48,6 +50,10 @@ class Endpoint:
 
     def __init__(self, services: EndpointServices) -> None:
         self._services = services
+        self.prompt = Prompt(services)
+        """For the connection: what it may answer without starting a task."""
+        self.senders = Senders()
+        """For the connection: the threads that send files."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. Never raises for what a client sends or for a failure behind."""

@@ -8,12 +8,13 @@ from typing import Final
 from starlette.responses import Response
 
 from connected_registry.endpoint.answer import entity_tag, is_known
-from connected_registry.endpoint.freshness import freshness_headers
+from connected_registry.endpoint.freshness import freshness_headers, recall_freshness_headers
 from connected_registry.endpoint.services import Call, Pull
 from connected_registry.errors import AddressTooLong, ManifestInvalid, ManifestTooLarge
 from connected_registry.oci.digest import Digest
 from connected_registry.oci.manifest import MAX_MANIFEST
 from connected_registry.oci.reference import Tag
+from connected_registry.storage.content import StoredManifest
 
 MAX_TAGS: Final = 50
 """Most ``tag`` parameters of one push."""
@@ -21,23 +22,39 @@ MAX_TAGS: Final = 50
 
 async def get_manifest(call: Call) -> Response:
     """What the reference names, whatever ``Accept`` says; 304 where the client has it."""
-    registry = call.services.registry
+    registry, services = call.services.registry, call.services
     manifest = registry.cached(call.repository, call.reference)
     if manifest is None:
         manifest = await asyncio.to_thread(registry.resolve, call.repository, call.reference)
+    freshness = await freshness_headers(services.freshness, call.repository, call.reference)
+    response, pull = _present(call, manifest, freshness)
+    if pull is not None and services.usage is not None:
+        services.usage(pull)
+    return response
+
+
+def recall_manifest(call: Call) -> tuple[Response, Pull | None] | None:
+    """The same answer, and what is to be told of it, if all of it is in memory."""
+    manifest = call.services.registry.cached(call.repository, call.reference)
+    if manifest is None:
+        return None
+    freshness = recall_freshness_headers(call.services.freshness, call.repository, call.reference)
+    return None if freshness is None else _present(call, manifest, freshness)
+
+
+def _present(
+    call: Call, manifest: StoredManifest, freshness: dict[str, str]
+) -> tuple[Response, Pull | None]:
     headers = {
         "Docker-Content-Digest": manifest.digest,
         "ETag": entity_tag(manifest.digest),
         "Content-Type": manifest.media_type,
+        **freshness,
     }
-    headers |= await freshness_headers(call.services.freshness, call.repository, call.reference)
     if is_known(call.header("if-none-match"), manifest.digest):
-        return Response(status_code=304, headers=headers)
-    if call.services.usage is not None and not call.is_head:
-        call.services.usage(
-            Pull("manifest", call.repository, call.reference, manifest.size, call.principal)
-        )
-    return Response(manifest.content, headers=headers)
+        return Response(status_code=304, headers=headers), None
+    pull = Pull("manifest", call.repository, call.reference, manifest.size, call.principal)
+    return Response(manifest.content, headers=headers), None if call.is_head else pull
 
 
 async def put_manifest(call: Call) -> Response:

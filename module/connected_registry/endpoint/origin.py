@@ -62,6 +62,11 @@ class Origins:
         """Whether only the login server's name is answered to."""
         return self._login_server is not None
 
+    @property
+    def believes_proxies(self) -> bool:
+        """Whether what a request means depends on which peer sent it."""
+        return bool(self._trusted)
+
     def of(self, scope: Scope, *, any_host: bool = False) -> Origin:
         """Raises `RequestInvalid` for a missing, repeated or malformed host.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from starlette.requests import Request
@@ -11,6 +11,7 @@ from starlette.requests import Request
 from connected_registry.endpoint.access import Access, Principal
 from connected_registry.endpoint.body import Body
 from connected_registry.endpoint.freshness import Freshness
+from connected_registry.endpoint.memory import BlobMemory
 from connected_registry.endpoint.origin import Origin, Origins
 from connected_registry.endpoint.page.site import StatusPage
 from connected_registry.endpoint.query import Query
@@ -51,6 +52,7 @@ class EndpointServices:
     freshness: Freshness | None = None
     """Where clients are told how old what they pull is."""
     page: StatusPage | None = None
+    memory: BlobMemory = field(default_factory=BlobMemory)
 
 
 @dataclass(frozen=True, slots=True)
