@@ -94,6 +94,11 @@ class Registry:
         self._blobs.attention.note(digest)
         return self._cache.blob(repository, digest)
 
+    @property
+    def changes(self) -> int:
+        """Grows with each change of what repositories show, before whoever made it is told."""
+        return self._cache.changes()
+
     def resolve(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest:
         """The manifest a tag or digest names in the repository.
 
