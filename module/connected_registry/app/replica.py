@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from socket import gethostname
 from typing import Any, Final
@@ -21,6 +21,7 @@ from connected_registry.app.housekeeping import Housekeeping
 from connected_registry.app.link import Link, ParentChoice
 from connected_registry.app.local import LocalMethods
 from connected_registry.app.measures import Measures
+from connected_registry.app.notifications import Notifications
 from connected_registry.app.operations import ReplicaOperations
 from connected_registry.app.page import site_facts
 from connected_registry.app.store import Store
@@ -56,6 +57,7 @@ from connected_registry.parent.occasion import Trigger
 from connected_registry.parent.sync import Orders
 from connected_registry.policy.mode import Mode
 from connected_registry.settings import Settings
+from connected_registry.storage.content import ArtifactChange
 from connected_registry.storage.outbox import Outbox, StoredEvent
 from connected_registry.supervisor import JobStatus, Supervisor
 
@@ -159,6 +161,10 @@ class Replica:
             self.events = SiteEvents(
                 self._emit, lambda: self.desired.telemetry, self._bytes_from_parent, utc_now
             )
+            self.notifications = Notifications(
+                lambda: self.desired.notifications, self._tell, site=self.site, clock=utc_now
+            )
+            store.registry.told = self._in_loop(self._changed)
             if self._identity is not None:
                 self._hub = HubClient(
                     self._identity,
@@ -354,11 +360,29 @@ class Replica:
         self._tags_of_parent.forget()
         if event in {"imageAvailable", "imageRemoved"}:
             self.housekeeping.content_changed()
+            self.notifications.synced(event, facts, self.store.registry)
         if event in {"syncCompleted", "syncFailed"} and self._link is not None:
             self.measures.synced(self._link)
         last = self._link.synchronizer.last if self._link is not None else None
         if self._hub is not None and (told := sync_event(event, facts, last)) is not None:
             self.events.synced(told)
+
+    @staticmethod
+    def _in_loop(told: Callable[[ArtifactChange], None]) -> Callable[[ArtifactChange], None]:
+        """The same for callers in other threads, who do not wait."""
+        loop = asyncio.get_running_loop()
+
+        def tell(change: ArtifactChange) -> None:
+            with suppress(RuntimeError):  # the loop ended before this thread did
+                loop.call_soon_threadsafe(told, change)
+
+        return tell
+
+    def _changed(self, change: ArtifactChange) -> None:
+        """Take note of what a client pushed or deleted."""
+        self._last_activity = utc_now()
+        self._content_changed()
+        self.notifications.changed(change)
 
     def _tell(self, event: Event) -> None:
         """An event of the storage."""

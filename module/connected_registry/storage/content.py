@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from connected_registry.oci.digest import Digest
 from connected_registry.oci.reference import RepositoryName, Tag
@@ -28,6 +28,17 @@ class StoredManifest:
     subject: Digest | None
     artifact_type: str | None
     pushed_at: datetime
+
+
+class ArtifactChange(NamedTuple):
+    """What a client did; for a manifest deleted with its tags, one for each tag and one without."""
+
+    action: Literal["push", "delete"]
+    repository: RepositoryName
+    tag: Tag | None
+    digest: Digest
+    media_type: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,15 @@ class Outgoing:
                 if last is not None and (last.kind, last.digest) == (Kind.PUSH, digest):
                     continue
             self._add(session, Kind.PUSH, repository, tag, digest, row)
+            # It brings along what was pushed by digest before.
+            session.execute(
+                delete(OutgoingRow).where(
+                    col(OutgoingRow.repository) == repository,
+                    col(OutgoingRow.digest) == digest,
+                    col(OutgoingRow.kind) == Kind.PUSH,
+                    col(OutgoingRow.tag).is_(None),
+                )
+            )
         if not tags:
             queued = exists().where(
                 col(OutgoingRow.repository) == repository, col(OutgoingRow.digest) == digest

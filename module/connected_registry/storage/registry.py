@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, select
-from sqlmodel import Session, col
+from sqlalchemy import delete
+from sqlmodel import col
 
 from connected_registry.errors import (
     BlobDamaged,
@@ -28,10 +28,11 @@ from connected_registry.oci.digest import Digest
 from connected_registry.oci.manifest import Manifest
 from connected_registry.oci.platform import Platform
 from connected_registry.oci.reference import RepositoryName, Tag
-from connected_registry.storage import closure, listings, rows
+from connected_registry.storage import closure, listings, lookups, rows
 from connected_registry.storage.blobs import BlobStore
 from connected_registry.storage.cache import Cache
 from connected_registry.storage.content import (
+    ArtifactChange,
     Closure,
     ImageCommit,
     ManifestDetails,
@@ -48,10 +49,6 @@ from connected_registry.storage.database import Database
 from connected_registry.storage.folder import DataFolder
 from connected_registry.storage.models import (
     BlobLinkRow,
-    BlobRow,
-    EdgeRow,
-    ManifestRow,
-    RepositoryRow,
     TagRow,
 )
 from connected_registry.storage.outgoing import Outgoing
@@ -81,6 +78,8 @@ class Registry:
         self._suspects: set[Digest] = set()
         self._suspects_lock = threading.Lock()
         self._outgoing = Outgoing(database, clock=clock) if outgoing is None else outgoing
+        self.told: Callable[[ArtifactChange], None] = lambda _change: None
+        """Told, in the thread of the caller, what clients pushed and deleted once it is durable."""
 
     def cached(self, repository: RepositoryName, reference: Tag | Digest) -> StoredManifest | None:
         """What `resolve` would return, if that is in memory. Touches no disk."""
@@ -108,7 +107,7 @@ class Registry:
             return known
         changes = self._cache.changes()
         with self._database.read() as session:
-            found = _find_manifest(session, repository, reference)
+            found = lookups.find_manifest(session, repository, reference)
         if found is None:
             raise ManifestUnknown(detail={"name": repository, "reference": reference})
         digest = Digest(found.digest)
@@ -166,6 +165,9 @@ class Registry:
             rows.move_tags(session, repository_id, named, digest, origin, now)
         self._cache.drop(repository, tags=named, digests=(digest,))
         self._outgoing.wake()
+        for tag in (named or (None,)) if origin == "local" else ():
+            facts = (digest, manifest.media_type, len(content))
+            self.told(ArtifactChange("push", repository, tag, *facts))
         return StoredManifest(
             repository=repository,
             digest=digest,
@@ -189,16 +191,21 @@ class Registry:
             repository_id = rows.find_repository(session, repository)
             if repository_id is None:
                 raise ManifestUnknown(detail={"name": repository, "digest": digest})
+            found = lookups.find_artifact(session, repository, digest)
             if upward:
                 self._outgoing.deleted(session, repository, digest)
             tags = rows.remove_manifest(session, repository_id, digest, self._clock())
         self._cache.drop(repository, tags=tags, digests=(digest,))
         self._outgoing.wake()
+        if upward and found is not None:
+            for name in (*map(Tag, tags), None):
+                self.told(ArtifactChange("delete", repository, name, *found))
         return tuple(tags)
 
     def delete_tag(self, repository: RepositoryName, tag: Tag, *, upward: bool = False) -> None:
         """Forget the tag; the manifest stays. Raises `ManifestUnknown`; see `delete_manifest`."""
         with self._database.write() as session:
+            found = lookups.find_artifact(session, repository, tag)
             if upward:
                 self._outgoing.untagged(session, repository, tag)
             repository_id = rows.find_repository(session, repository)
@@ -211,6 +218,8 @@ class Registry:
                 raise ManifestUnknown(detail={"name": repository, "tag": tag})
         self._cache.drop(repository, tags=(tag,))
         self._outgoing.wake()
+        if upward and found is not None:
+            self.told(ArtifactChange("delete", repository, tag, *found))
 
     def withdraw_tag(self, repository: RepositoryName, tag: Tag, digest: Digest) -> bool:
         """Forget a tag that the parent no longer has, unless it was changed here meanwhile."""
@@ -240,7 +249,7 @@ class Registry:
             return known
         changes = self._cache.changes()
         with self._database.read() as session:
-            size = _linked_size(session, repository, digest)
+            size = lookups.linked_size(session, repository, digest)
         if size is None:
             raise BlobUnknown(detail={"digest": digest})
         if self._blobs.size(digest) != size:
@@ -270,15 +279,9 @@ class Registry:
         """Show a blob that one of ``sources`` shows; ``None``: any repository. Whether it could."""
         self._blobs.attention.note(digest)
         with self._database.write() as session:
-            statement = (
-                select(col(RepositoryRow.name), col(BlobRow.size))
-                .join(BlobLinkRow, col(BlobLinkRow.repository_id) == col(RepositoryRow.id))
-                .join(BlobRow, col(BlobRow.digest) == col(BlobLinkRow.digest))
-                .where(col(BlobLinkRow.digest) == digest)
-            )
             sizes = (
                 size
-                for name, size in session.execute(statement)
+                for name, size in lookups.shown_in(session, digest)
                 if sources is None or name in sources
             )
             size = next(sizes, None)
@@ -299,17 +302,7 @@ class Registry:
             repository_id = rows.find_repository(session, repository)
             if repository_id is None or not rows.linked_sizes(session, repository_id, [digest]):
                 raise BlobUnknown(detail={"digest": digest})
-            user = (
-                select(col(EdgeRow.parent))
-                .join(ManifestRow, col(ManifestRow.digest) == col(EdgeRow.parent))
-                .where(
-                    col(EdgeRow.child) == digest,
-                    col(EdgeRow.required),
-                    col(ManifestRow.repository_id) == repository_id,
-                )
-                .limit(1)
-            )
-            if (parent := session.execute(user).scalar_one_or_none()) is not None:
+            if (parent := lookups.needing(session, repository_id, digest)) is not None:
                 raise OperationNotAllowed(
                     f"the blob belongs to manifest {parent}: delete that first",
                     detail={"digest": digest, "manifest": parent},
@@ -499,34 +492,3 @@ class Registry:
         if found != size:
             state = "is not stored" if found is None else f"has {found} bytes"
             raise StorageError(f"{digest} {state}; {size} bytes were expected")
-
-
-def _find_manifest(session: Session, repository: str, reference: Tag | Digest) -> Row[Any] | None:
-    statement = select(
-        col(ManifestRow.digest),
-        col(ManifestRow.media_type),
-        col(ManifestRow.size),
-        col(ManifestRow.subject),
-        col(ManifestRow.artifact_type),
-        col(ManifestRow.pushed_at),
-    ).join(RepositoryRow, col(RepositoryRow.id) == col(ManifestRow.repository_id))
-    if isinstance(reference, Digest):
-        statement = statement.where(col(ManifestRow.digest) == reference)
-    else:
-        statement = statement.join(
-            TagRow,
-            (col(TagRow.repository_id) == col(ManifestRow.repository_id))
-            & (col(TagRow.digest) == col(ManifestRow.digest)),
-        ).where(col(TagRow.name) == reference)
-    statement = statement.where(col(RepositoryRow.name) == repository)
-    return session.execute(statement).one_or_none()
-
-
-def _linked_size(session: Session, repository: str, digest: Digest) -> int | None:
-    statement = (
-        select(col(BlobRow.size))
-        .join(BlobLinkRow, col(BlobLinkRow.digest) == col(BlobRow.digest))
-        .join(RepositoryRow, col(RepositoryRow.id) == col(BlobLinkRow.repository_id))
-        .where(col(RepositoryRow.name) == repository, col(BlobRow.digest) == digest)
-    )
-    return session.execute(statement).scalar_one_or_none()
