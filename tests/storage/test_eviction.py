@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connected_registry.errors import NameUnknown
+from connected_registry.oci.digest import Digest
 from connected_registry.oci.reference import RepositoryName, Tag
 from connected_registry.storage.collection import Collector
 from connected_registry.storage.eviction import Evictor
@@ -114,3 +115,14 @@ def test_pulls_are_not_written_each_time(store: Store) -> None:
     store.clock.pass_by(minutes=20)
     pulls.note(REPOSITORY, Tag("v1"))
     assert pulls.write() == 1
+
+
+def test_giving_up_ends_when_nothing_comes_free(store: Store) -> None:
+    """As where every file is wanted by somebody: not everything goes for nothing."""
+    for number in range(20):
+        each = image(f"{number}".encode())
+        sync(store, each, f"t{number:02}")
+    store.clock.pass_by(days=2)
+    for path in store.stored_files():
+        store.blobs.attention.note(Digest(f"sha256:{path.name}"))
+    assert len(list(evictor(store).evict(PLENTY))) == 5

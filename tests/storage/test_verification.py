@@ -81,6 +81,8 @@ def test_damage_is_found_and_not_served(store: Store, fault: str) -> None:
     assert found is not None
     assert (found.digest, found.reason) == (digest, fault)
     assert subject.damaged() == [found]
+    store.clock.pass_by(days=6)
+    assert subject.due(WEEK) == []
     assert not path.exists()
     with pytest.raises(BlobDamaged):
         store.registry.stat_blob(REPOSITORY, digest)

@@ -30,7 +30,7 @@ COLLECT_AGAIN: Final = 900.0
 HASTY: Final = Graces(fetched=timedelta(hours=1))
 """What is kept where room is short: no downloads that nobody goes on with."""
 
-_CODES: Final = {Step.LOW: "DiskLow", Step.SHORT: "SyncStopped", Step.FULL: "DiskError"}
+_CODES: Final = {Step.SHORT: "SyncStopped", Step.FULL: "DiskError"}
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class Storing:
 
     def details(self) -> Iterable[StatusDetail]:
         """What is short, in a sentence."""
-        if self._step is not Step.ROOM and self._room is not None:
+        if self._step in _CODES and self._room is not None:
             yield StatusDetail(
                 type="Disk",
                 code=_CODES[self._step],
@@ -83,7 +83,6 @@ class Storing:
     async def look(self) -> Room:
         """One look, with what follows from it."""
         room = await asyncio.to_thread(self._space.look, anew=True)
-        self._room = room
         if room.step is not self._step:
             self._changed(room)
         if room.step is not Step.ROOM:
@@ -108,6 +107,8 @@ class Storing:
 
     def _changed(self, room: Room) -> None:
         before, self._step = self._step, room.step
+        # Told until the next change: numbers that go on changing would be a message each time.
+        self._room = room
         self._since = self._clock()
         told = _log.info if room.step is Step.ROOM else _log.warning
         told("storage.room", step=room.step.value, before=before.value, left=room.left)

@@ -43,7 +43,7 @@ NAMED: Final = 50
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class _Ended(Exception):  # noqa: N818 - no fault
+class _Ended(Exception):
     """The reading was called off."""
 
 
@@ -158,7 +158,8 @@ class Verifying:
         return True
 
     async def _look_at_suspects(self) -> bool:
-        suspects = self._store.registry.take_suspects()
+        known = {damage.digest for damage in self._damaged}
+        suspects = self._store.registry.take_suspects() - known
         if not suspects:
             return False
         items = await asyncio.to_thread(self._verifier.items, suspects)

@@ -32,6 +32,8 @@ IDLE: Final = timedelta(days=1)
 
 _REMEMBERED: Final = 1000
 _PAGE: Final = 50
+_IN_VAIN: Final = 5
+"""Images in a row that brought nothing, being made of what others need or hold open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Evictor:
 
         ``spared`` are images as ``repository:tag``. What was pushed here is never given up.
         """
-        freed = 0
+        freed = in_vain = 0
         tried: set[tuple[str, str]] = set()
         while freed < wanted:
             page = [each for each in self._idle(len(tried)) if (each.name, each.tag) not in tried]
@@ -81,8 +83,9 @@ class Evictor:
                 gone = self._collector.remove_tags(repository, [tag])
                 self._ledger.forget_image(repository, tag)
                 freed += gone.bytes
+                in_vain = 0 if gone.bytes else in_vain + 1
                 yield Evicted(repository, tag, Digest(row.digest), gone.bytes)
-                if freed >= wanted:
+                if freed >= wanted or in_vain >= _IN_VAIN:
                     return
 
     def was_evicted(self, image: str) -> bool:

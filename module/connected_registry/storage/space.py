@@ -12,16 +12,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import ceil
 from typing import Final
 
 from connected_registry.errors import InsufficientStorage
-from connected_registry.policy.storage import StoragePolicy
+from connected_registry.policy.storage import GIBIBYTE, StoragePolicy
 from connected_registry.storage.content import Statistics
 
 LOW: Final = 0.1
-"""Part of the whole below which room is low."""
+LOW_AT_MOST: Final = 10 * GIBIBYTE
+"""Part of the whole below which room is low, and the bytes that are never low."""
 
 PUSHES: Final = 0.02
+PUSHES_AT_MOST: Final = 2 * GIBIBYTE
 """Part of the whole that a sync leaves to pushes, where there may be any."""
 
 FRESH: Final = 1.0
@@ -70,7 +73,8 @@ class Room:
     @property
     def for_sync(self) -> int:
         """What a sync may fetch."""
-        return self.left - (int(self.whole * PUSHES) if self.for_pushes else 0)
+        spared = min(int(self.whole * PUSHES), PUSHES_AT_MOST) if self.for_pushes else 0
+        return self.left - spared
 
     @property
     def step(self) -> Step:
@@ -79,12 +83,16 @@ class Room:
             return Step.FULL
         if self.for_sync <= 0:
             return Step.SHORT
-        return Step.LOW if self.left < self.whole * LOW else Step.ROOM
+        return Step.LOW if self.left < self._low else Step.ROOM
 
     @property
     def wanted(self) -> int:
         """What would have to go for room not to be low."""
-        return max(0, int(self.whole * LOW) - self.left)
+        return max(0, self._low - self.left)
+
+    @property
+    def _low(self) -> int:
+        return min(ceil(self.whole * LOW), LOW_AT_MOST)
 
     def describe(self) -> str:
         """Numbers and what follows from them, in one sentence."""

@@ -209,6 +209,12 @@ class Verifier:
                 digest=item.digest, size=item.size, reason=fault, found_at=damage.found_at
             )
             session.execute(fresh.on_conflict_do_nothing())
+            # It is known now: the scrub goes on with the next.
+            session.execute(
+                update(BlobRow)
+                .where(col(BlobRow.digest) == item.digest)
+                .values(verified_at=damage.found_at)
+            )
         self._registry.forget_all()
         return damage
 
