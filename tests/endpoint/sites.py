@@ -210,3 +210,24 @@ ALL = {
     "offline": OFFLINE,
     "disk-pressure": PRESSED,
 }
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
+
+
+def hostile(facts: SiteFacts) -> SiteFacts:
+    """The same with markup in every text that comes from outside."""
+    return replace(
+        facts,
+        name=HOSTILE,
+        parent=HOSTILE,
+        repositories=tuple(replace(each, name=HOSTILE) for each in facts.repositories),
+        absent=tuple(
+            replace(each, repository=HOSTILE, tag=HOSTILE, reason=HOSTILE, detail=HOSTILE)
+            for each in facts.absent
+        ),
+        runs=tuple(
+            replace(each, error=HOSTILE, trigger=HOSTILE, state=HOSTILE) for each in facts.runs
+        ),
+        troubles=(Trouble(kind=HOSTILE, description=HOSTILE, since=before(hours=1)),),
+        sync=replace(facts.sync, current=HOSTILE, phase=HOSTILE, schedule=HOSTILE),
+    )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import httpx
 import pytest
 
 from connected_registry.endpoint.page.facts import SiteFacts
 from endpoint.pages import Page, read
 from endpoint.serving import Site
-from endpoint.sites import ALL, COMPLETE, PRESSED, SYNCING, Trouble, before
+from endpoint.sites import ALL, COMPLETE, PRESSED, SYNCING, hostile
 
 PART = {"HX-Request": "true"}
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
 
 
 @pytest.mark.parametrize("name", list(ALL))
@@ -88,25 +85,6 @@ def test_only_the_changing_part_is_sent_again_and_only_when_it_changed(
     [faster] = [each for each in page.all("div") if each.get("id") == "live"]
     assert (live["hx-trigger"], faster["hx-trigger"]) == ("every 10s", "every 2s")
     assert faster["hx-get"] != live["hx-get"]
-
-
-def hostile(facts: SiteFacts) -> SiteFacts:
-    """The same with markup in every text that comes from outside."""
-    return replace(
-        facts,
-        name=HOSTILE,
-        parent=HOSTILE,
-        repositories=tuple(replace(each, name=HOSTILE) for each in facts.repositories),
-        absent=tuple(
-            replace(each, repository=HOSTILE, tag=HOSTILE, reason=HOSTILE, detail=HOSTILE)
-            for each in facts.absent
-        ),
-        runs=tuple(
-            replace(each, error=HOSTILE, trigger=HOSTILE, state=HOSTILE) for each in facts.runs
-        ),
-        troubles=(Trouble(kind=HOSTILE, description=HOSTILE, since=before(hours=1)),),
-        sync=replace(facts.sync, current=HOSTILE, phase=HOSTILE, schedule=HOSTILE),
-    )
 
 
 @pytest.mark.parametrize("facts", [PRESSED, SYNCING])

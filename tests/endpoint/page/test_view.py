@@ -137,3 +137,11 @@ def test_a_narrow_reader_is_told_no_names_it_may_not_know() -> None:
     assert "1000000000 bytes" not in text
     assert view(shown).headline.text == "2 images missing"
     assert narrow(PRESSED, lambda _: False, everything=True) is PRESSED
+
+
+def test_a_first_sync_does_not_promise_what_is_not_there() -> None:
+    """Nothing can be pulled before anything is here."""
+    empty = replace(SYNCING, repositories=(), in_sync_as_of=None, missing_bytes=0)
+
+    assert "can be pulled" in view(SYNCING).explanation
+    assert view(empty).explanation == "The parent was not asked to the end yet."

@@ -183,7 +183,9 @@ def _explanation(facts: SiteFacts) -> str:
         return "This registry has no parent: it holds what is pushed to it."
     if facts.in_sync == "false":
         size = f"About {words.size(facts.missing_bytes)} to fetch. " if facts.missing_bytes else ""
-        return f"{size}Everything else can be pulled. Last compared with the parent {when}."
+        rest = "Everything else can be pulled. " if any(r.tags for r in facts.repositories) else ""
+        compared = f"Last compared with the parent {when}." if when is not None else ""
+        return f"{size}{rest}{compared}".strip() or "The parent was not asked to the end yet."
     if facts.scope_empty:
         return "No repositories are in scope: name them in the twin's scope.repositories."
     if facts.in_sync == "unknown":
