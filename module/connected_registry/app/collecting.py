@@ -130,6 +130,12 @@ class Collecting:
         self._changed()
         return {**done.to_json(), "tagsKept": kept}
 
+    async def remove(self, repository: RepositoryName, tags: list[Tag]) -> Collected:
+        """Take tags away with all that nothing else keeps."""
+        done = await see_through(lambda: self._collector.remove_tags(repository, tags))
+        self._changed()
+        return done
+
     def _purge_all(self, repository: RepositoryName) -> tuple[Collected, int]:
         done, kept, last = Collected(phase=None), 0, None
         while True:

@@ -15,6 +15,7 @@ from connected_registry import log
 from connected_registry.app.access import access_rules, refuse_unguarded
 from connected_registry.app.bundles import Bundles
 from connected_registry.app.certificates import Certificates
+from connected_registry.app.cleaning import Cleaning
 from connected_registry.app.facts import Sources, gather
 from connected_registry.app.freshness import TagsOfParent
 from connected_registry.app.housekeeping import Housekeeping
@@ -140,6 +141,7 @@ class Replica:
                 announce=self._announce,
                 changed=self._content_changed,
             )
+            self.cleaning = Cleaning(store, lambda: self.desired, self.upkeep.collecting.remove)
             self.methods = Methods(self.upkeep.operations(operations.table()), self.tasks)
             bundles = Bundles(
                 store,
@@ -234,6 +236,7 @@ class Replica:
         supervisor.start("uplink", lambda: self._keep_linked(lambda link: link.uplink.run()))
         supervisor.start("housekeeping", self.housekeeping.run)
         supervisor.start("collection", self.upkeep.collect)
+        supervisor.start("cleaning", self.cleaning.run)
         supervisor.start("verification", self.upkeep.verify)
         supervisor.start("storage", self.upkeep.watch)
         supervisor.start("traffic", self.traffic.run)
@@ -353,6 +356,8 @@ class Replica:
         """Take note of what the synchronizer did."""
         self._last_activity = utc_now()
         self.reporter.touch()
+        if event == "syncCompleted":
+            self.cleaning.synced()
         if event == "syncCompleted" and self._under_way:
             # Emptied in place: an acknowledgement on its way may hold the same mapping.
             self._under_way.clear()
