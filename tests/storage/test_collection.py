@@ -17,7 +17,9 @@ from connected_registry.storage.collected import Collected, Graces, Kept
 from connected_registry.storage.collection import LAST, PROGRESS, Collector
 from connected_registry.storage.lease import nothing_removed
 from connected_registry.storage.ledger import ImageState
+from connected_registry.storage.verification import Verifier
 from storage.store import OTHER, REPOSITORY, Image, Store, image, index, multi_platform, open_store
+from storage.test_scale import scans, statements
 
 LAYER = b"a layer"
 V1 = Tag("v1")
@@ -407,3 +409,35 @@ def test_an_index_pulled_apart_keeps_what_other_indexes_name(store: Store) -> No
     assert not shown(store, own)
     collector(store).remove_tags(REPOSITORY, ["second"])
     assert not shown(store, child)
+
+
+def test_no_step_reads_a_whole_table_or_all_of_a_repository(store: Store) -> None:
+    """Every question goes by an index with all its columns, for as many rows as are looked at."""
+    whole, images = multi_platform(["linux/amd64"])
+    for each in (*images.values(), whole, image(b"sig", subject=whole.descriptor())):
+        store.push(each, *(["v1"] if each is whole else []))
+    store.push(image(b"gone"))
+    store.push_blob(b"alone")
+    store.clock.pass_by(days=3)
+    subject = collector(store, batch=200)
+    verifier = Verifier(
+        store.folder, store.database, store.blobs, store.registry, clock=store.clock
+    )
+    with statements() as executed:
+        subject.collect(dry_run=True)
+        subject.collect()
+        subject.remove_tags(REPOSITORY, ["v1"])
+        verifier.due(timedelta(days=1))
+        verifier.due(timedelta(days=1000))
+        verifier.page()
+        verifier.oldest()
+    assert (
+        scans(store.database, [each for each in executed if " IN (SELECT 1" not in each[0]]) == []
+    )
+    with store.database.read() as session:
+        connection = session.connection()
+        for statement, parameters in executed:
+            values = parameters[0] if isinstance(parameters, list) else parameters
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            for row in plan:
+                assert not row[3].endswith("(repository_id=?)"), f"{row[3]} in {statement}"

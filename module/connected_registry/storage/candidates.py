@@ -95,8 +95,13 @@ def manifests_after(session: Session, last: Key, limit: int) -> list[ShownManife
 
 def manifests(session: Session, keys: Collection[Key]) -> list[ShownManifest]:
     """Those that are still shown."""
-    key = tuple_(col(ManifestRow.repository_id), col(ManifestRow.digest))
-    return [_manifest(row) for row in session.execute(_manifests().where(key.in_(list(keys))))]
+    found = []
+    for number, digests in _by_repository(keys):
+        statement = _manifests().where(
+            col(ManifestRow.repository_id) == number, col(ManifestRow.digest).in_(digests)
+        )
+        found += [_manifest(row) for row in session.execute(statement)]
+    return found
 
 
 def holders(session: Session, repository_id: int, digest: str) -> set[str]:
@@ -125,8 +130,13 @@ def blobs_after(session: Session, last: Key, limit: int) -> list[ShownBlob]:
 
 def blobs(session: Session, keys: Collection[Key]) -> list[ShownBlob]:
     """Those that are still shown."""
-    key = tuple_(col(BlobLinkRow.repository_id), col(BlobLinkRow.digest))
-    return [_blob(row) for row in session.execute(_blobs().where(key.in_(list(keys))))]
+    found = []
+    for number, digests in _by_repository(keys):
+        statement = _blobs().where(
+            col(BlobLinkRow.repository_id) == number, col(BlobLinkRow.digest).in_(digests)
+        )
+        found += [_blob(row) for row in session.execute(statement)]
+    return found
 
 
 def naming(session: Session, repository_id: int, digest: str) -> set[str]:
@@ -172,9 +182,17 @@ def recorded(session: Session, digests: Sequence[str]) -> set[str]:
     return set(session.execute(statement).scalars())
 
 
+def _by_repository(keys: Collection[Key]) -> list[tuple[int, list[str]]]:
+    """Keys in the one form whose search goes by the index."""
+    numbers: dict[int, list[str]] = {}
+    for number, digest in keys:
+        numbers.setdefault(number, []).append(digest)
+    return list(numbers.items())
+
+
 def _manifests() -> Any:
     index, subject = aliased(ManifestRow), aliased(ManifestRow)
-    tagged = exists().where(
+    tagged = exists(col(TagRow.digest)).where(
         col(TagRow.repository_id) == col(ManifestRow.repository_id),
         col(TagRow.digest) == col(ManifestRow.digest),
     )
