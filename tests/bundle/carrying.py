@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from connected_registry.bundle.opened import OpenBundle
 from connected_registry.bundle.seal import SealKey
 from connected_registry.oci.digest import Digest
 from connected_registry.oci.reference import RepositoryName, Tag
+from connected_registry.storage.content import ImageCommit
 from peers.images import Image
 from peers.site import Site
 
@@ -31,6 +33,23 @@ def push(site: Site, image: Image, repository: str, *tags: str) -> None:
             each.manifest.data,
             tags=[Tag(tag) for tag in names],
         )
+
+
+def synced(site: Site, image: Image, repository: str, tag: str, when: datetime) -> None:
+    """Take an image of one platform as if a sync had brought it."""
+    for blob in image.blobs:
+        site.blobs.put(blob.data)
+    root = Digest(image.digest)
+    site.registry.commit_image(
+        ImageCommit(
+            RepositoryName(repository),
+            (Tag(tag),),
+            root,
+            ((root, image.manifest.media_type, image.manifest.data),),
+            tuple((Digest(blob.digest), blob.size) for blob in image.blobs),
+            confirmed_at=when,
+        )
+    )
 
 
 def export(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bundle.carrying import bring, export, held, push, reasons, take
+from bundle.carrying import bring, export, held, push, reasons, synced, take
 from bundle.conftest import NOWHERE
 from connected_registry.errors import BundleInvalid, Conflict
 from connected_registry.oci.digest import Digest
@@ -197,6 +199,48 @@ async def test_local_pushes_win_in_read_write(cloud: Site, plant: Site, tmp_path
 
     assert reasons(kept) == {"team/app:1.0": "pushed here"}
     assert moved.imported == ("team/app:1.0",)
+
+
+async def test_older_bundle_does_not_turn_back(cloud: Site, plant: Site, tmp_path: Path) -> None:
+    """What the parent confirmed later stays; a newer bundle moves the tag, and says when."""
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    old, new = make_image("old"), make_image("new")
+    synced(cloud, old, "team/app", "stable", noon)
+    export(cloud, tmp_path / "old.tar")
+    synced(plant, new, "team/app", "stable", noon + timedelta(hours=1))
+
+    kept = bring(plant, tmp_path / "old.tar")
+    before = plant.tags("team/app")
+    synced(cloud, old, "team/app", "stable", noon + timedelta(hours=2))
+    export(cloud, tmp_path / "newer.tar")
+    moved = bring(plant, tmp_path / "newer.tar")
+
+    assert reasons(kept) == {"team/app:stable": "older"}
+    assert before == {"stable": new.digest}
+    assert moved.imported == ("team/app:stable",)
+    (tag,) = plant.registry.tag_details(RepositoryName("team/app")).items
+    assert (tag.origin, tag.confirmed_at) == ("parent", noon + timedelta(hours=2))
+
+
+async def test_blob_that_a_sync_fetches_at_the_same_time(
+    cloud: Site, plant: Site, tmp_path: Path
+) -> None:
+    """The import waits for its turn, and takes over what the sync left."""
+    image = make_image("app", size=50_000)
+    push(cloud, image, "team/app", "1.0")
+    export(cloud, tmp_path / "b.tar")
+    layer = image.blobs[1]
+
+    with ThreadPoolExecutor() as threads:
+        with plant.blobs.partial(Digest(layer.digest), layer.size) as fetching:
+            fetching.write(layer.data[:1000])
+            work = threads.submit(bring, plant, tmp_path / "b.tar")
+            with pytest.raises(TimeoutError):
+                work.result(0.5)
+        receipt = work.result()
+
+    assert receipt.imported == ("team/app:1.0",)
+    assert plant.blob("team/app", layer.digest) == layer.data
 
 
 async def test_incremental_bundle(cloud: Site, plant: Site, tmp_path: Path) -> None:

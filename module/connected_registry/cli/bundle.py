@@ -12,6 +12,7 @@ from connected_registry.bundle.opened import OpenBundle
 from connected_registry.bundle.seal import SealKey
 from connected_registry.bundle.volumes import MIN_VOLUME
 from connected_registry.cli.connection import Connection
+from connected_registry.cli.examples import examples
 from connected_registry.cli.exits import Exit
 from connected_registry.cli.output import human_bytes, print_json, print_line, print_table
 from connected_registry.cli.progress import follow, view_for
@@ -47,16 +48,11 @@ Files = Annotated[
 ]
 
 
-def _examples(*lines: str) -> str:
-    # \b keeps the lines as they are.
-    return "\b\nExamples:\n" + "\n".join(f"  connected-registry bundle {line}" for line in lines)
-
-
 @app.command(
-    epilog=_examples(
-        "export --output /media/usb/plant7.tar --inventory plant7.json",
-        "export --output plant7.tar --image team/app:1.4,1.5 --volume-size 700M",
-        "export --output all.tar --image '*' --sign-key shared.key",
+    epilog=examples(
+        "bundle export --output /media/usb/plant7.tar --inventory plant7.json",
+        "bundle export --output plant7.tar --image team/app:1.4,1.5 --volume-size 700M",
+        "bundle export --output all.tar --image '*' --sign-key shared.key",
     )
 )
 def export(
@@ -96,7 +92,8 @@ def export(
     """Write images held here to a bundle, all or only what a site lacks.
 
     Every byte is checked while it is written. Images that are not whole here are left out and
-    named; the exit code is then 1. The same content gives the same bundle, byte for byte.
+    named; the exit code is then 1, as it is when nothing was found. The same content gives the
+    same bundle, byte for byte.
     """
     size = parse_size("--volume-size", volume_size) if volume_size is not None else None
     if size is not None and size < MIN_VOLUME:
@@ -112,7 +109,8 @@ def export(
     async def ask(connection: Connection) -> Exit:
         result = await _work(connection, "exportBundle", payload, quiet=json)
         print_json(result) if json else _print_export(result)
-        return Exit.NO if result["leftOut"] else Exit.OK
+        found = result["images"] or result["current"]
+        return Exit.OK if found and not result["leftOut"] else Exit.NO
 
     _finish(run(data, twin, ask))
 
@@ -136,7 +134,9 @@ def _print_export(result: dict[str, Any]) -> None:
     )
 
 
-@app.command("import", epilog=_examples("import /media/usb/plant7.tar", "import plant7.tar.001"))
+@app.command(
+    "import", epilog=examples("bundle import /media/usb/plant7.tar", "bundle import plant7.tar.001")
+)
 def import_command(
     files: Files,
     data: Data = None,
@@ -189,7 +189,7 @@ def _print_import(result: dict[str, Any]) -> None:
         print_line("the receipt cannot be written there; `bundle inventory` writes one elsewhere")
 
 
-@app.command(epilog=_examples("inventory --output /media/usb/plant7.json"))
+@app.command(epilog=examples("bundle inventory --output /media/usb/plant7.json"))
 def inventory(
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="The inventory to write.")
@@ -212,7 +212,7 @@ def inventory(
     _finish(run(data, twin, ask))
 
 
-@app.command(epilog=_examples("inspect plant7.tar", "inspect --check plant7.tar.001"))
+@app.command(epilog=examples("bundle inspect plant7.tar", "bundle inspect --check plant7.tar.001"))
 def inspect(
     files: Files,
     check: Annotated[

@@ -11,6 +11,7 @@ import typer
 
 from connected_registry import __version__
 from connected_registry.cli import bundle, commands, on_site, token, upkeep
+from connected_registry.cli.examples import examples
 from connected_registry.cli.exits import Exit, exit_for
 from connected_registry.cli.output import print_error, print_line
 from connected_registry.errors import ReplicaError
@@ -27,6 +28,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -66,7 +68,7 @@ def _root(
     pass
 
 
-@app.command()
+@app.command(epilog=examples("serve --data /var/acr/data --listen 127.0.0.1:8080 --twin site.json"))
 def serve(
     data: Data = None,
     listen: Annotated[
@@ -83,7 +85,7 @@ def serve(
     _finish(commands.serve(data, listen, twin, reported))
 
 
-@app.command()
+@app.command(epilog=examples("sync", "sync team/app --resync", "sync --no-wait"))
 def sync(
     repositories: Repositories = None,
     data: Data = None,
@@ -98,7 +100,7 @@ def sync(
     _finish(commands.sync(data, twin, repositories or [], resync=resync, wait=wait, json=json))
 
 
-@app.command()
+@app.command(epilog=examples("plan", "plan team/app --json"))
 def plan(
     repositories: Repositories = None,
     data: Data = None,
@@ -109,13 +111,13 @@ def plan(
     _finish(commands.plan(data, twin, repositories or [], json=json))
 
 
-@app.command()
+@app.command(epilog=examples("status", "status --json | jq .missing"))
 def status(data: Data = None, twin: Twin = None, json: Json = False) -> None:
     """Say whether the site is complete, how old that knowledge is, and what goes on."""
     _finish(commands.status(data, twin, json=json))
 
 
-@app.command()
+@app.command(epilog=examples("images", "images team/app"))
 def images(
     repository: Annotated[str | None, typer.Argument(help="Only this repository.")] = None,
     data: Data = None,
@@ -132,7 +134,9 @@ def uploads(data: Data = None, twin: Twin = None, json: Json = False) -> None:
     _finish(commands.uploads(data, twin, json=json))
 
 
-@app.command()
+@app.command(
+    epilog=examples("check team/app:1.4", "check team/app:1.4 team/db:9 --platform linux/arm64")
+)
 def check(
     image: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="repo[:tag][@digest]")],
     data: Data = None,
@@ -146,7 +150,7 @@ def check(
     _finish(commands.check(data, twin, image, platform, json=json))
 
 
-@app.command()
+@app.command(epilog=examples("explain team/app:1.4"))
 def explain(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="repo[:tag][@digest]")],
     data: Data = None,

@@ -9,6 +9,7 @@ import typer
 
 from connected_registry.cli.client_config import client_config
 from connected_registry.cli.doctor import doctor
+from connected_registry.cli.examples import examples
 from connected_registry.cli.exits import Exit
 from connected_registry.cli.mirror import Client
 from connected_registry.cli.watch import watch
@@ -23,11 +24,6 @@ Twin = Annotated[
     typer.Option("--twin", metavar="FILE", help="Desired properties, in the twin's own form."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
-
-
-def examples(*lines: str) -> str:
-    """Example lines below a command's help, not to be filled."""
-    return "\b\nExamples:\n" + "\n".join(f"  connected-registry {line}" for line in lines)
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -77,7 +73,12 @@ def _watch(
 
 
 def _client_config(
-    client: Annotated[Client, typer.Argument(help="Which client is to be set up.")],
+    client: Annotated[
+        Client,
+        typer.Argument(
+            metavar="containerd|docker|podman|k3s", help="Which client is to be set up."
+        ),
+    ],
     registry: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where clients reach this replica.")
     ],
