@@ -277,10 +277,13 @@ class Collector:
                 continue
             number = each.repository_id
             gone.append(each)
-            freed += [(number, digest) for digest in rows.below(session, number, each.digest)]
-            named += [(number, digest) for digest in candidates.named_by(session, each.digest)]
+            below = rows.below(session, number, each.digest)
+            blobs = candidates.named_by(session, each.digest)
+            freed += [(number, digest) for digest in below]
+            named += [(number, digest) for digest in blobs]
             if run.dry:
                 run.judge.gone_manifests.add(each.key)
+                run.judge.touched.update((each.digest, *below, *blobs))
             else:
                 rows.remove_manifest(session, number, each.digest)
         return gone, freed, named
@@ -304,6 +307,7 @@ class Collector:
             gone.append(each)
             if run.dry:
                 run.judge.gone_blobs.add(each.key)
+                run.judge.touched.add(each.digest)
                 continue
             session.execute(
                 delete(BlobLinkRow).where(

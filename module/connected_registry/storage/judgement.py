@@ -30,6 +30,8 @@ class Judge:
     gone_manifests: set[Key] = field(default_factory=set)
     gone_blobs: set[Key] = field(default_factory=set)
     """What a dry run would have removed by now."""
+    touched: set[str] = field(default_factory=set)
+    """Digests of that and of what it named: of all else the plain answer is right."""
 
     def manifest(self, session: Session, each: ShownManifest) -> Kept | None:
         """Of a manifest in its repository."""
@@ -37,7 +39,7 @@ class Judge:
             return Kept.TAGGED
         if each.inside or each.refers:
             kept = Kept.PART if each.inside else Kept.REFERS
-            if not self.gone_manifests:
+            if each.digest not in self.touched:
                 return kept
             found = candidates.holders(session, each.repository_id, each.digest)
             if any((each.repository_id, digest) not in self.gone_manifests for digest in found):
@@ -47,7 +49,7 @@ class Judge:
     def blob(self, session: Session, each: ShownBlob) -> Kept | None:
         """Of a blob in its repository."""
         if each.named:
-            if not self.gone_manifests:
+            if each.digest not in self.touched:
                 return Kept.NAMED
             found = candidates.naming(session, each.repository_id, each.digest)
             if any((each.repository_id, digest) not in self.gone_manifests for digest in found):
@@ -57,7 +59,7 @@ class Judge:
     def content(self, session: Session, each: Content) -> Kept | None:
         """Of content that the database knows."""
         if each.shown:
-            if not (self.gone_manifests or self.gone_blobs):
+            if each.digest not in self.touched:
                 return Kept.SHOWN
             for kind, number in candidates.showing(session, each.digest):
                 gone = self.gone_manifests if kind == "manifest" else self.gone_blobs
