@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from connected_registry.endpoint.access import NOBODY, Access, AccessRules, Principal
 from connected_registry.endpoint.page.facts import SiteFacts
-from connected_registry.endpoint.page.site import StatusPage, deeds_now
+from connected_registry.endpoint.page.site import StatusPage, deeds_now, may_act, may_look
+from connected_registry.policy.access import Action, Permissions
 from endpoint.sites import ACTIONS, COMPLETE, EMPTY, PRESSED, SYNCING
 
 
@@ -60,3 +62,19 @@ async def test_one_look_serves_all_readers_for_a_while() -> None:
 def test_only_what_would_do_something_is_offered(facts: SiteFacts, names: list[str]) -> None:
     """By the state of the sync, and by what this release can do."""
     assert [deed.name for deed in deeds_now(facts)] == names
+
+
+def test_nobody_may_do_nothing_where_there_are_tokens() -> None:
+    """Whatever anonymous callers are granted elsewhere."""
+    everything = Permissions.from_actions(f"repositories/*/{action}" for action in Action)
+    access = Access(
+        AccessRules(anonymous_pull=True),
+        key=bytes(32),
+        audience="here",
+        clock=lambda: datetime.now(UTC),
+    )
+
+    assert may_look(Principal("ann", everything), access)
+    assert may_act(Principal("ann", everything), access)
+    assert not may_look(Principal(NOBODY, everything), access)
+    assert not may_act(Principal(NOBODY, everything), access)

@@ -5,7 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from connected_registry.endpoint.page.facts import DiskFacts, PushFacts, SiteFacts, SyncFacts
+from connected_registry.endpoint.page.facts import (
+    DiskFacts,
+    PushFacts,
+    RepositoryFacts,
+    SiteFacts,
+    SyncFacts,
+)
 from connected_registry.endpoint.page.view import Line, narrow, view
 from endpoint.sites import COMPLETE, EMPTY, GB, NOW, OFFLINE, PRESSED, SYNCING, before
 
@@ -145,3 +151,15 @@ def test_a_first_sync_does_not_promise_what_is_not_there() -> None:
 
     assert "can be pulled" in view(SYNCING).explanation
     assert view(empty).explanation == "The parent was not asked to the end yet."
+
+
+def test_a_long_table_is_cut_where_all_is_well() -> None:
+    """What lacks something stays on it, in front."""
+    many = tuple(
+        RepositoryFacts(name=f"r{index:04}", tags=1, bytes=1, known=1, waiting=int(index == 900))
+        for index in range(1000)
+    )
+    shown = view(replace(COMPLETE, repositories=many))
+
+    assert [line.facts.name for line in shown.repositories[:2]] == ["r0900", "r0000"]
+    assert (len(shown.repositories), shown.repositories_more) == (200, 800)

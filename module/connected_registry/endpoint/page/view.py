@@ -20,6 +20,9 @@ from connected_registry.endpoint.page.facts import (
 
 Tone = Literal["good", "warn", "bad", "calm"]
 
+REPOSITORIES_SHOWN: Final = 200
+"""Rows of the table; those that lack something come first."""
+
 EXPIRY_WARNING: Final = timedelta(days=14)
 
 _REASONS: Final = {"pending": "to be fetched", "failed": "could not be fetched"}
@@ -101,6 +104,7 @@ class View:
     pushes: Line
     certificate: Line
     repositories: tuple[RepositoryLine, ...]
+    repositories_more: int
     absent: tuple[AbsentLine, ...]
     absent_more: int
     runs: tuple[RunLine, ...]
@@ -133,6 +137,8 @@ def view(facts: SiteFacts) -> View:
     """All words for ``facts``."""
     progress, now = _progress(facts)
     days = facts.traffic
+    ordered = sorted(facts.repositories, key=lambda each: (not each.waiting, each.name))
+    shown = ordered[:REPOSITORIES_SHOWN]
     return View(
         headline=_headline(facts),
         explanation=_explanation(facts),
@@ -144,7 +150,8 @@ def view(facts: SiteFacts) -> View:
         bars=tuple(_disk(facts.disk)),
         pushes=_pushes(facts.pushes, facts),
         certificate=_certificate(facts),
-        repositories=tuple(_repository(each, facts) for each in facts.repositories),
+        repositories=tuple(_repository(each, facts) for each in shown),
+        repositories_more=len(facts.repositories) - len(shown),
         absent=tuple(_absent(each) for each in facts.absent),
         absent_more=max(facts.absent_total - len(facts.absent), 0),
         runs=tuple(_run(run, facts) for run in facts.runs),
