@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Final
 
@@ -43,11 +43,24 @@ class Body:
         if self._coding not in (b"", b"chunked"):
             raise RequestInvalid("a request body can be sent whole or chunked, not otherwise")
 
-    async def batches(self) -> AsyncIterator[bytes]:
-        """The bytes in pieces of about `BATCH`.
+    async def batches(self) -> AsyncGenerator[bytes, None]:
+        """The bytes in pieces of about `BATCH`, the next being received while one is used.
 
+        To be closed by who does not read to the end.
         Raises `ClientDisconnect`, after handing on what came before, and `RequestTimeout`.
         """
+        source = self._gathered()
+        coming = asyncio.ensure_future(anext(source, None))
+        try:
+            while (batch := await coming) is not None:
+                coming = asyncio.ensure_future(anext(source, None))
+                yield batch
+        finally:
+            coming.cancel()
+            with suppress(asyncio.CancelledError, ClientDisconnect, RequestTimeout):
+                await coming
+
+    async def _gathered(self) -> AsyncGenerator[bytes, None]:
         pieces: list[bytes] = []
         gathered = 0
         broken: Exception | None = None

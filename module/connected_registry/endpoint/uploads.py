@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 from starlette.responses import Response
 
@@ -92,13 +92,14 @@ async def _receive(call: Call, upload: Upload) -> None:
     """Append the body. What arrived before a failure stays, and the session's status tells it."""
     uploads = call.services.uploads
     state = UploadState(upload.offset).begin(call.header("content-range"), call.body.length)
-    async for batch in call.body.batches():
-        after = state.receive(len(batch))
-        try:
-            await asyncio.to_thread(uploads.append, upload, batch, at=state.offset)
-        except RangeInvalid as error:
-            raise _with_range(error, upload) from None
-        state = after
+    async with aclosing(call.body.batches()) as batches:
+        async for batch in batches:
+            after = state.receive(len(batch))
+            try:
+                await asyncio.to_thread(uploads.append, upload, batch, at=state.offset)
+            except RangeInvalid as error:
+                raise _with_range(error, upload) from None
+            state = after
     state.end()
 
 
