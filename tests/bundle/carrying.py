@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from connected_registry.bundle.bring import Importer, Rules
 from connected_registry.bundle.export import Exporter, Written
@@ -72,7 +71,7 @@ def bring(
     everything: bool = False,
     key: SealKey | None = None,
     stop: Callable[[], bool] = lambda: False,
-    arrived: Callable[[dict[str, Any]], None] = lambda _facts: None,
+    admit: Callable[[str, int], str | None] = lambda _image, _size: None,
 ) -> Receipt:
     """Import into a site under its scope and mode."""
     importer = Importer(
@@ -82,7 +81,7 @@ def bring(
         Rules(site.scope, site.mode, everything),
         clock=site.clock,
         stop=stop,
-        arrived=arrived,
+        admit=admit,
     )
     with OpenBundle.open(files, key) as bundle:
         return importer.run(bundle, checked=key is not None)

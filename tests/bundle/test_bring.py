@@ -243,6 +243,21 @@ async def test_blob_that_a_sync_fetches_at_the_same_time(
     assert plant.blob("team/app", layer.digest) == layer.data
 
 
+async def test_image_without_room(cloud: Site, plant: Site, tmp_path: Path) -> None:
+    """What does not fit is told and not begun; what fits comes in."""
+    push(cloud, make_image("small", size=1000), "team/small", "v1")
+    push(cloud, make_image("large", size=90_000), "team/large", "v1")
+    export(cloud, tmp_path / "b.tar")
+
+    receipt = bring(
+        plant, tmp_path / "b.tar", admit=lambda _, size: "no room" if size > 50_000 else None
+    )
+
+    assert receipt.imported == ("team/small:v1",)
+    assert reasons(receipt) == {"team/large:v1": "disk"}
+    assert list(plant.path.glob("replica/partials/*")) == []
+
+
 async def test_incremental_bundle(cloud: Site, plant: Site, tmp_path: Path) -> None:
     """By the site's inventory the second bundle carries only what is new, and fits."""
     base = make_image("base", size=300_000)

@@ -170,6 +170,20 @@ def test_missing_images_are_no_longer_missing(
     assert status["missing"]["images"] == 0
 
 
+def test_site_without_room(cloud: Replica, new_replica: ReplicaFactory, tmp_path: Path) -> None:
+    """The quota counts for bundles as for syncs: what fits comes in, the rest is told."""
+    bundle = tmp_path / "site.tar"
+    cloud.command("bundle", "export", "--output", str(bundle))
+    plant = new_replica({**SCOPE, "storage": {"quotaBytes": 5_000_000}}, parent=free_address())
+
+    answer = plant.command("bundle", "import", str(bundle), expect=1)
+
+    assert [(each["image"], each["reason"]) for each in answer["refused"]] == [
+        ("site/large:v1", "disk")
+    ]
+    assert plant.digest("site/app", "1.0") == APP.digest
+
+
 def test_wrong_arguments(cloud: Replica, tmp_path: Path) -> None:
     """What cannot be is one sentence, and exit code 2; nothing is written."""
     for arguments, expect in (

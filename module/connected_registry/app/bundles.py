@@ -26,6 +26,7 @@ from connected_registry.edge.payload import Payload
 from connected_registry.edge.tasks import Task
 from connected_registry.edge.twin import Desired
 from connected_registry.errors import StorageError
+from connected_registry.parent.admission import Room
 from connected_registry.parent.books import fingerprint
 from connected_registry.parent.memory import Memory
 from connected_registry.policy.model import Items
@@ -74,12 +75,14 @@ class Bundles:
         *,
         clock: Callable[[], datetime],
         announce: Callable[[str, dict[str, Any]], None],
+        room: Room,
     ) -> None:
         self._store = store
         self._desired = desired
         self._memory = memory
         self._clock = clock
         self._announce = announce
+        self._room = room
 
     def table(self) -> Mapping[str, LocalMethod]:
         """The methods by name."""
@@ -135,6 +138,9 @@ class Bundles:
         def arrived(facts: dict[str, Any]) -> None:
             loop.call_soon_threadsafe(self._announce, "imageAvailable", facts)
 
+        def admit(image: str, size: int) -> str | None:
+            return asyncio.run_coroutine_threadsafe(self._refusal(image, size), loop).result()
+
         desired = self._desired()
         importer = Importer(
             self._store.registry,
@@ -144,6 +150,7 @@ class Bundles:
             clock=self._clock,
             arrived=arrived,
             stop=stop.is_set,
+            admit=admit,
         )
         work = asyncio.create_task(asyncio.to_thread(self._bring, wanted, importer))
         try:
@@ -159,6 +166,18 @@ class Bundles:
         answer = receipt.model_dump(mode="json", by_alias=True)
         answer["receipt"] = await self._leave_receipt(wanted, receipt)
         return answer
+
+    async def _refusal(self, image: str, size: int) -> str | None:
+        """Why so much of an image may not be stored, after making room as a sync would."""
+        allowed = await self._room.allowance()
+        if size > allowed.bytes and await self._room.make_room(image, size - allowed.bytes):
+            allowed = await self._room.allowance()
+        if size <= allowed.bytes:
+            return None
+        return (
+            f"{size} bytes of it are not here and there is room for {max(allowed.bytes, 0)} "
+            f"({allowed.reason})"
+        )
 
     def _bring(self, wanted: ImportBundle, importer: Importer) -> Receipt:
         key = SealKey.load("--verify-key", Path(wanted.verify_key)) if wanted.verify_key else None

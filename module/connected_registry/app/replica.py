@@ -149,6 +149,7 @@ class Replica:
                 self._memory,
                 clock=utc_now,
                 announce=self._announce,
+                room=self.upkeep.storing,
             )
             self.local = LocalMethods(bundles.table(), self.tasks, self._invoke)
             self.housekeeping = Housekeeping(store)

@@ -91,8 +91,13 @@ class Importer:
         clock: Callable[[], datetime],
         arrived: Callable[[dict[str, Any]], None] = lambda _facts: None,
         stop: Callable[[], bool] = lambda: False,
+        admit: Callable[[str, int], str | None] = lambda _image, _size: None,
     ) -> None:
-        """``arrived`` is told the facts of each image as soon as it is visible."""
+        """``arrived`` is told the facts of each image as soon as it is visible.
+
+        ``admit`` is asked before so many bytes of an image are stored; its answer is why they may
+        not be.
+        """
         self._registry = registry
         self._blobs = blobs
         self._ledger = ledger
@@ -100,6 +105,7 @@ class Importer:
         self._clock = clock
         self._arrived = arrived
         self._stop = stop
+        self._admit = admit
         self.progress = Progress()
 
     def run(self, bundle: OpenBundle, *, checked: bool) -> Receipt:
@@ -192,6 +198,9 @@ class Importer:
                     f"{digest} is neither in the bundle nor here: export again with a fresh "
                     "inventory of this site",
                 )
+        needed = sum(size - min(self._blobs.partial_size(d), size) for d, size in lacking.items())
+        if needed and (reason := self._admit(str(image), needed)) is not None:
+            raise Unfit("disk", reason)
         for digest, size in lacking.items():
             outcome.bytes += self._blob(bundle, digest, size)
         self._commit(image, parts)
