@@ -96,9 +96,10 @@ def main() -> None:
                 print(part, flush=True)
                 measure()
                 shutil.rmtree(folder / part, ignore_errors=True)
-    text = report.render(table, chosen, [kind.name for kind in available()])
-    if chosen.output is not None:
-        chosen.output.write_text(text)
+            text = report.render(table, chosen, [kind.name for kind in available()])
+            if chosen.output is not None:
+                # After each part: whoever ends it early keeps what there is.
+                chosen.output.write_text(text)
     print(text)
 
 

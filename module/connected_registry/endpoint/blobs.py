@@ -31,7 +31,7 @@ CHUNK: Final = 1024 * 1024
 PATIENCE: Final = 300.0
 """Seconds a client may take for one chunk before it counts as gone."""
 
-_CANNOT: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+CANNOT: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _OCTETS: Final = "application/octet-stream"
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -189,6 +189,9 @@ class BlobResponse(Response):
                         piecewise = not await self._send_directly(send, end - offset)
                     offset = self._file.tell()
                     sent, at = sent + offset - at, offset
+                    if not piecewise:
+                        # It was all, or there is nobody to send more to.
+                        break
                 if offset < end:
                     return
             await _send(send, b"", more=False)
@@ -214,7 +217,7 @@ class BlobResponse(Response):
                 {"type": ZERO_COPY, "file": self._file.fileno(), "count": count, "more_body": True}
             )
         except OSError as error:
-            if error.errno in _CANNOT:
+            if error.errno in CANNOT:
                 return False
             raise
         return True

@@ -233,6 +233,7 @@ class _WithZeroCopy:
         transport = connection.transport
         await self._flush()
         if cycle.disconnected or transport.is_closing():
+            cycle.disconnected = True
             return
         if message["count"] > cycle.expected_content_length:
             raise RuntimeError("Response content longer than Content-Length")
@@ -246,6 +247,7 @@ class _WithZeroCopy:
         try:
             await self._senders.send(transfer)
         except ConnectionError:
+            cycle.disconnected = True
             transport.abort()
         else:
             cycle.expected_content_length -= message["count"]
