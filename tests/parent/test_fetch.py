@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from connected_registry.parent.client import ParentAddress, ParentClient
 from connected_registry.parent.fetch import TRIES, Fetcher
 from connected_registry.parent.progress import Tracker
 from connected_registry.parent.rate import ByteRate, Meter
-from connected_registry.storage.blobs import BlobStore
+from connected_registry.storage.blobs import BlobStore, Partial
 from connected_registry.storage.database import Database
 from connected_registry.storage.folder import DataFolder
 from connected_registry.storage.ledger import Ledger
@@ -260,6 +261,35 @@ async def test_a_cancelled_flight_is_taken_over(tmp_path: Path) -> None:
             asked = [each.headers.get("range") for each in parent.asked(layer_path(image))]
             assert asked[0] is None
             assert asked[1] is not None
+
+
+async def test_cancelled_while_its_file_is_opened(tmp_path: Path) -> None:
+    """The blob is let go, so that the next one who wants it is not kept out for ever."""
+    opening, go_on = threading.Event(), threading.Event()
+
+    class Slow(BlobStore):
+        """Opens a download only when told to."""
+
+        def partial(self, digest: Digest, size: int) -> Partial:
+            opening.set()
+            go_on.wait()
+            return super().partial(digest, size)
+
+    with ScriptedRegistry() as parent:
+        image = parent.hold(make_image("app"), "team/app", "1.0")
+        with DataFolder.open(tmp_path / "blobs") as folder:
+            slow = Slow(folder)
+            async with bench(tmp_path / "site", parent.address, blobs=slow) as site:
+                fetching = asyncio.create_task(site.fetch(image))
+                await asyncio.to_thread(opening.wait)
+                fetching.cancel()
+                await asyncio.sleep(0)
+                go_on.set()
+                await asyncio.wait([fetching])
+
+                with slow.partial(Digest(image.layers[0].digest), image.layers[0].size) as again:
+                    assert again.offset == 0
+    assert fetching.cancelled()
 
 
 async def test_no_more_than_so_many_at_a_time(tmp_path: Path) -> None:

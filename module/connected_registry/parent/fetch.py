@@ -113,7 +113,7 @@ class Fetcher:
         idle = 0
         started_over = False
         while True:
-            with await asyncio.to_thread(self._blobs.partial, digest, size) as partial:
+            with await self._open(digest, size) as partial:
                 resumed = partial.offset > 0
                 before = partial.offset
                 try:
@@ -136,6 +136,17 @@ class Fetcher:
                         raise
                     pause = _pause(idle, error.retry_after)
             await self._sleep(pause)
+
+    async def _open(self, digest: Digest, size: int) -> Partial:
+        """The blob's download; when cancelled meanwhile, it is let go for whoever comes next."""
+        opening = asyncio.ensure_future(asyncio.to_thread(self._blobs.partial, digest, size))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await asyncio.wait([opening])
+            if opening.exception() is None:
+                opening.result().close()
+            raise
 
     async def _receive(self, repository: RepositoryName, partial: Partial) -> None:
         """Add what one answer of the parent brings."""
