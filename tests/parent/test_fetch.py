@@ -265,7 +265,7 @@ async def test_a_cancelled_flight_is_taken_over(tmp_path: Path) -> None:
 
 async def test_cancelled_while_its_file_is_opened(tmp_path: Path) -> None:
     """The blob is let go, so that the next one who wants it is not kept out for ever."""
-    opening, go_on = threading.Event(), threading.Event()
+    opening, go_on, opened = threading.Event(), threading.Event(), threading.Event()
 
     class Slow(BlobStore):
         """Opens a download only when told to."""
@@ -273,7 +273,10 @@ async def test_cancelled_while_its_file_is_opened(tmp_path: Path) -> None:
         def partial(self, digest: Digest, size: int) -> Partial:
             opening.set()
             go_on.wait()
-            return super().partial(digest, size)
+            try:
+                return super().partial(digest, size)
+            finally:
+                opened.set()
 
     with ScriptedRegistry() as parent:
         image = parent.hold(make_image("app"), "team/app", "1.0")
@@ -286,6 +289,7 @@ async def test_cancelled_while_its_file_is_opened(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
                 go_on.set()
                 await asyncio.wait([fetching])
+                await asyncio.to_thread(opened.wait)
 
                 with slow.partial(Digest(image.layers[0].digest), image.layers[0].size) as again:
                     assert again.offset == 0
