@@ -11,6 +11,7 @@ from datetime import datetime
 from connected_registry import __version__
 from connected_registry.app.link import Link
 from connected_registry.app.store import Store
+from connected_registry.edge.hub import HubState
 from connected_registry.edge.reported import (
     Cache,
     ConnectionState,
@@ -46,6 +47,7 @@ class Sources:
     last_activity: Callable[[], datetime | None]
     clock: Callable[[], datetime]
     upkeep: Callable[[], Iterable[StatusDetail]]
+    hub: Callable[[], HubState | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,7 @@ def _details(sources: Sources, link: Link | None) -> Iterable[StatusDetail]:
                 timestamp=job.since,
             )
     yield from sources.upkeep()
+    yield from _hub_details(sources.hub(), sources.clock())
 
 
 def _upload_details(link: Link | None, stored: _Stored, now: datetime) -> Iterable[StatusDetail]:
@@ -213,6 +216,25 @@ def _upload_details(link: Link | None, stored: _Stored, now: datetime) -> Iterab
             code="PushFailed",
             description=f"{stored.uploads.failed} changes did not go up yet; {stuck}: {why}",
             timestamp=stuck.tried_at or now,
+        )
+
+
+def _hub_details(hub: HubState | None, now: datetime) -> Iterable[StatusDetail]:
+    if hub is None:
+        return
+    if hub.stuck_since is not None:
+        yield StatusDetail(
+            type="Hub",
+            code="ClientStuck",
+            description="the hub client hangs; only a restart of the module mends that",
+            timestamp=hub.stuck_since,
+        )
+    if hub.refused:
+        yield StatusDetail(
+            type="Hub",
+            code="ReportRefused",
+            description=f"the hub does not take {', '.join(hub.refused)}",
+            timestamp=now,
         )
 
 

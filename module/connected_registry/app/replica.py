@@ -31,7 +31,7 @@ from connected_registry.app.traffic import Traffic
 from connected_registry.app.upkeep import Upkeep
 from connected_registry.edge.acknowledgement import ACCEPTED, Outcome
 from connected_registry.edge.configuration import Configuration
-from connected_registry.edge.hub import HubClient
+from connected_registry.edge.hub import HubClient, HubState
 from connected_registry.edge.identity import WorkloadIdentity, find_identity
 from connected_registry.edge.methods import MAX_HUB_ANSWER, METHODS, Methods
 from connected_registry.edge.patch import Document
@@ -439,6 +439,7 @@ class Replica:
                 login_server=self._login_server,
                 last_activity=lambda: self._last_activity,
                 upkeep=self.upkeep.details,
+                hub=self._hub_state,
                 clock=utc_now,
             )
         )
@@ -458,6 +459,9 @@ class Replica:
             now=utc_now(),
         )
 
+    def _hub_state(self) -> HubState | None:
+        return self._hub.state if self._hub is not None else None
+
     @property
     def _jobs(self) -> tuple[JobStatus, ...]:
         return self._supervisor.jobs if self._supervisor is not None else ()
@@ -473,12 +477,18 @@ class Replica:
         )
 
     def _health(self) -> Mapping[str, Any]:
-        return {
-            "healthy": all(job.healthy for job in self._jobs),
+        """A hub that is away is no fault of ours; an SDK that hangs only a new process mends."""
+        hub = self._hub_state()
+        stuck = hub is not None and hub.stuck_since is not None
+        facts: dict[str, Any] = {
+            "healthy": all(job.healthy for job in self._jobs) and not stuck,
             "jobs": {
                 job.name: {"state": job.state.value, "error": job.error} for job in self._jobs
             },
         }
+        if hub is not None:
+            facts["hub"] = {"connected": hub.connected, "stuck": stuck, "error": hub.last_error}
+        return facts
 
     async def _deliver(self, patch: Document, document: Document) -> None:
         if self._hub is not None:
