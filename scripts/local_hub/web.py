@@ -34,7 +34,7 @@ class WebServer:
     def __init__(self, app: Any, listener: socket.socket) -> None:
         self._listener = listener
         self._server = _Server(
-            uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         )
         self._task: asyncio.Task[None] | None = None
 

@@ -516,7 +516,7 @@ async def test_priority_comes_first_then_the_small(tmp_path: Path) -> None:
 async def test_a_tag_pushed_on_site_is_left_alone_in_readwrite(tmp_path: Path) -> None:
     """In ReadWrite the parent's tag of the same name does not replace what was pushed here."""
     with ScriptedRegistry() as parent:
-        theirs = parent.hold(make_image("theirs"), "team/app", "1.0")
+        parent.hold(make_image("theirs"), "team/app", "1.0")
         ours = make_artifact(data=b"ours")
         site = Site(tmp_path / "site", parent.address, rules("team/app"), mode=Mode.READ_WRITE)
         async with site:
@@ -524,6 +524,18 @@ async def test_a_tag_pushed_on_site_is_left_alone_in_readwrite(tmp_path: Path) -
             await site.sync()
             assert site.tags("team/app") == {"1.0": ours.digest}
             site.mode = Mode.READ_ONLY
+            await site.sync()
+            # It still waits to go up, which no change of mode takes from it.
+            assert site.tags("team/app") == {"1.0": ours.digest}
+
+
+async def test_a_tag_of_an_earlier_mode_follows_the_parent_in_readonly(tmp_path: Path) -> None:
+    """What was pushed once and does not wait to go up is the parent's to name."""
+    with ScriptedRegistry() as parent:
+        theirs = parent.hold(make_image("theirs"), "team/app", "1.0")
+        site = Site(tmp_path / "site", parent.address, rules("team/app"))
+        async with site:
+            site.push(make_artifact(data=b"ours"), "team/app", "1.0")
             await site.sync()
             assert site.tags("team/app") == {"1.0": theirs.digest}
 

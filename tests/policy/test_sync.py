@@ -33,6 +33,7 @@ def test_the_defaults_are_the_contract_s() -> None:
         "maxBytesPerSecond": None,
         "byteBudget": None,
         "maxDeletePercent": 50,
+        "conflicts": "parent",
     }
 
 

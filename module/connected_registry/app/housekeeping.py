@@ -22,14 +22,19 @@ class Housekeeping:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._changed = asyncio.Event()
-        self._changed.set()
 
     def content_changed(self) -> None:
         """Note that images came or went."""
         self._changed.set()
 
+    async def close(self) -> None:
+        """Write what is still to be written: nobody comes back for it."""
+        if self._changed.is_set():
+            await asyncio.to_thread(self._store.layout.write)
+
     async def run(self) -> None:
-        """Go on for ever."""
+        """Go on for ever, beginning with what an earlier process may have left undone."""
+        self._changed.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_layout())
             group.create_task(self._drop_uploads())
@@ -38,8 +43,13 @@ class Housekeeping:
         while True:
             await self._changed.wait()
             await asyncio.sleep(LAYOUT_DELAY)
+            # Cleared first: what changes while the file is written needs it written again.
             self._changed.clear()
-            await asyncio.to_thread(self._store.layout.write)
+            try:
+                await asyncio.to_thread(self._store.layout.write)
+            except BaseException:
+                self._changed.set()
+                raise
 
     async def _drop_uploads(self) -> None:
         while True:

@@ -153,6 +153,7 @@ class Replica:
             )
             self.local = LocalMethods(bundles.table(), self.tasks, self._invoke)
             self.housekeeping = Housekeeping(store)
+            opening.push_async_callback(self.housekeeping.close)
             self.certificates = Certificates(
                 self.settings.tls,
                 self.settings.certificates,
