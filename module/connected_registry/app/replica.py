@@ -74,7 +74,7 @@ def utc_now() -> datetime:
 
 
 class Replica:
-    """One replica. `open` makes it answer methods; `serve_jobs` keeps it in sync."""
+    """One replica. `open` makes it answer methods; `start_jobs` keeps it in sync."""
 
     def __init__(self, settings: Settings, *, with_hub: bool = False) -> None:
         """``with_hub``: become the module that the environment names, if it names one."""

@@ -14,6 +14,7 @@ from connected_registry.bundle.volumes import MIN_VOLUME
 from connected_registry.cli.connection import Connection
 from connected_registry.cli.examples import examples
 from connected_registry.cli.exits import Exit
+from connected_registry.cli.options import Data, Json, Twin
 from connected_registry.cli.output import human_bytes, print_json, print_line, print_table
 from connected_registry.cli.progress import follow, view_for
 from connected_registry.cli.session import call, run
@@ -29,15 +30,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Data folder [ACR_REGISTRY_DATA_VOLUME]."),
-]
-Twin = Annotated[
-    Path | None,
-    typer.Option("--twin", metavar="FILE", help="Desired properties, in the twin's own form."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 VerifyKey = Annotated[
     Path | None,
     typer.Option("--verify-key", metavar="FILE", help="Refuse a bundle not signed by this key."),

@@ -13,6 +13,7 @@ from connected_registry import __version__
 from connected_registry.cli import bundle, commands, on_site, token, upkeep
 from connected_registry.cli.examples import examples
 from connected_registry.cli.exits import Exit, exit_for
+from connected_registry.cli.options import Data, Json, Twin
 from connected_registry.cli.output import print_error, print_line
 from connected_registry.errors import ReplicaError
 
@@ -38,15 +39,6 @@ upkeep.register(app)
 app.add_typer(bundle.app, name="bundle")
 on_site.add_commands(app)
 
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Data folder [ACR_REGISTRY_DATA_VOLUME]."),
-]
-Twin = Annotated[
-    Path | None,
-    typer.Option("--twin", metavar="FILE", help="Desired properties, in the twin's own form."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 Repositories = Annotated[
     list[str] | None,
     typer.Argument(metavar="[REPOSITORY]...", help="Only these repositories; default: the scope."),

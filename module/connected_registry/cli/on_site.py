@@ -12,18 +12,9 @@ from connected_registry.cli.doctor import doctor
 from connected_registry.cli.examples import examples
 from connected_registry.cli.exits import Exit
 from connected_registry.cli.mirror import Client
+from connected_registry.cli.options import Data, Json, Twin
 from connected_registry.cli.watch import watch
 from connected_registry.connection_string import Protocol
-
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Data folder [ACR_REGISTRY_DATA_VOLUME]."),
-]
-Twin = Annotated[
-    Path | None,
-    typer.Option("--twin", metavar="FILE", help="Desired properties, in the twin's own form."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from connected_registry.cli.options import Json
 from connected_registry.cli.output import print_error, print_json, print_line
 from connected_registry.edge.refusal import Refusal
 from connected_registry.errors import ConfigurationError
@@ -17,8 +18,6 @@ from connected_registry.policy.access import ClientToken
 from connected_registry.policy.password import hash_password
 
 app = typer.Typer(help="Make passwords and hashes for client tokens.", no_args_is_help=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
 
 @app.command("hash")

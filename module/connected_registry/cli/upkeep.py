@@ -10,15 +10,10 @@ import typer
 
 from connected_registry.cli.connection import Connection
 from connected_registry.cli.exits import Exit
+from connected_registry.cli.options import Data, Json
 from connected_registry.cli.output import human_bytes, print_error, print_json, print_line
 from connected_registry.cli.progress import follow, view_for
 from connected_registry.cli.session import call, run, settings_from
-
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Data folder [ACR_REGISTRY_DATA_VOLUME]."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
 
 def register(app: typer.Typer) -> None:
